@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 import sundog
+from sundog.errors import ConfigError
+from sundog.ray.connection import connected
 from tests.cli.flows import sundog as command
 from tests.cli.flows import write_review
+from tests.examples.stage import EXAMPLES
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -43,6 +46,23 @@ def test_a_python_program_runs_on_the_cluster(cluster: Cluster, tmp_path: Path, 
     result = sundog.run(flow, state=state, output=tmp_path / "out.jsonl", on="ray", cells=2, progress=False)
     assert result.report.num_done == 12
     assert (tmp_path / "out.jsonl").read_bytes() == alone
+
+
+def test_the_example_runs_on_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    words = ("run", str(EXAMPLES / "cluster" / "flow.yaml"), "--output", "out.jsonl")
+    assert command(tmp_path, *words, "--state", "alone").exit_code == 0
+    rows = (tmp_path / "out.jsonl").read_bytes()
+    place = ("--on", "ray", "--address", cluster.address, "--cells", "2", "--state", f"file://{tmp_path}/state")
+    ran = command(tmp_path, *words, *place)
+    assert ran.exit_code == 0, ran.stderr
+    assert (tmp_path / "out.jsonl").read_bytes() == rows
+
+
+def test_a_process_that_is_connected_uses_no_other_cluster(cluster: Cluster) -> None:
+    with connected(None), connected("auto"), connected(cluster.address):
+        pass
+    with pytest.raises(ConfigError, match="is connected to another Ray"), connected("10.0.0.1:6379"):
+        pass
 
 
 def test_options_of_a_cluster_need_it(tmp_path: Path) -> None:

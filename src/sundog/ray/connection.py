@@ -38,11 +38,17 @@ def takes_jobs(address: str | None) -> bool:
 def connected(address: str | None) -> Iterator[None]:
     """Be a driver of the cluster at an address (HOST:PORT, `auto`, `local`; None for Ray's own choice: the Ray of this
     machine, which is started where there is none) until the block ends. A process that is connected already stays as
-    it is. ConfigError where there is no Ray, or no cluster at the address."""
+    it is. ConfigError where Ray is not installed, where no cluster answers, and where the process is connected to
+    another one."""
     require_ray()
     import ray
 
     if ray.is_initialized():
+        now = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", now):
+            raise ConfigError(
+                f"this process is connected to another Ray, at {now}", hint="call ray.shutdown(), or name no address"
+            )
         yield
         return
     _check_address(address)
