@@ -13,8 +13,9 @@ from sundog.runtime.figures.report import Report
 from sundog.runtime.row_work import OpenWork
 from sundog.runtime.run import Run
 from sundog.runtime.run_options import RunOptions
+from sundog.session.choices import PlanChoices
 from sundog.session.flow_file import load_plan
-from sundog.session.session import plan_session
+from sundog.session.session import NO_CHOICES, plan_session
 from sundog.store.segments.cache import open_cache
 from sundog.store.segments.storage import ObjectStorage
 from tests.cells.threads import ThreadStarter
@@ -33,6 +34,7 @@ class Machines:
         self,
         work: OpenWork | None = None,
         on_begun: Callable[[Callable[[], None]], object] = lambda stop: None,
+        choices: PlanChoices = NO_CHOICES,
         **options: int | bool | None,
     ) -> tuple[Report, bytes]:
         """Run flow.yaml of the folder as a new process would; gives its report and what it has written. `work`: None
@@ -41,7 +43,7 @@ class Machines:
         state = open_cache(ObjectStorage(f"file://{self.folder}/state"), self.folder / f"driver-{self._num_drivers}")
         state.catch_up()
         session = plan_session(
-            load_plan(self.folder / "flow.yaml", {}), self.folder, Config(state.folder, environment_secrets())
+            load_plan(self.folder / "flow.yaml", {}), self.folder, Config(state.folder, environment_secrets()), choices
         )
         output = self.folder / "out.jsonl"
         output.unlink(missing_ok=True)

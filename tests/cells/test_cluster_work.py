@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from sundog.cells import hub
 from sundog.errors import RunStopped
+from sundog.session.choices import PlanChoices
 from tests.cells.cluster_runs import Machines
 from tests.e2e.counting_server import CountingServer
 from tests.e2e.processes import NUM_AT_ONCE, write_sending
@@ -122,3 +124,35 @@ def test_too_many_failures_stop_all_cells(machines: Machines, tmp_path: Path) ->
     flow.write_text(flow.read_text().replace("{{ row.topic }}", "{{ 1 // (row.id % 2) }}"))
     with pytest.raises(RunStopped, match=r"rows failed, more than the 3 allowed"):
         machines.run(machines.work, max_errors=3)
+
+
+GROUPED = """
+name: grouped
+engines: {e: {kind: "null"}}
+inputs: {rows: {path: rows.jsonl}}
+nodes:
+  notes: {llm: {engine: e, prompt: "{{ row.manual }} Write notes."}}
+  topic: {llm: {engine: e, prompt: "{{ row.manual }} The topic of {{ row.text }}"}}
+  label: {llm: {engine: e, prompt: "The label of {{ row.text }}"}}
+outputs: {notes: "{{ notes.text }}", topic: "{{ topic.text }}", label: "{{ label.text }}"}
+"""
+
+
+def test_calls_that_lie_in_one_bucket_are_not_asked_for(tmp_path: Path) -> None:
+    """Rows are cut where their manual changes: what holds the manual is made once by its cell, and a label, which has
+    only the text, once by all. The manual of half of the rows is cut all the same, and is asked for."""
+    (tmp_path / "flow.yaml").write_text(GROUPED)
+    manuals = [0] * 600 + [1 + number % 40 for number in range(600)]
+    rows = [
+        {"manual": f"Manual {manual}. " + "Press the button. " * 20, "text": f"text {number % 50}"}
+        for number, manual in enumerate(manuals)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    choices = PlanChoices(max_rows_in_flight=64)
+    machines = Machines(tmp_path)
+    report, _ = machines.run(machines.work, choices=choices)
+    num_executed = {node.node: node.num_executed for node in report.nodes}
+    pairs = {(row["manual"], row["text"]) for row in rows}
+    assert num_executed == {"notes": 41, "topic": len(pairs), "label": 50}
+    num_asked = sum(owner.num_asked for owner in machines.starter.owners)
+    assert num_asked < 0.7 * report.num_asked

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sundog.cells.messages import CellTask
 from sundog.cells.owning.host import OwnerHost, hosted_owner
@@ -99,15 +100,18 @@ class RayOwnerLine:
 
 
 def start_owner(task: CellTask, place: int) -> RayOwnerLine:
-    """Return the line to an owner, which begins when it is first asked."""
+    """Return the line to an owner on this machine, which begins when it is first asked."""
     actor: Any = ray.remote(OwnerActor)
+    # With the machine of the driver the run ends in any case. The loss of another one, which Ray notices after 15
+    # seconds, would have all cells wait for their owner.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     return RayOwnerLine(
         actor.options(
             name=f"{task.record.run_id}/owner-{place}",
             num_cpus=0,
             max_restarts=-1,
             max_task_retries=0,
-            scheduling_strategy="SPREAD",
+            scheduling_strategy=here,
         ).remote(task, place)
     )
 
