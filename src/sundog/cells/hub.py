@@ -39,7 +39,6 @@ from sundog.cluster.lease_events import (
     LeasePart,
     LeaseTimePassed,
     PartKey,
-    PartSplit,
     SplitPart,
     StopCell,
 )
@@ -124,7 +123,6 @@ class CellHub:
         self._num_open: defaultdict[str, int] = defaultdict(int)
         self._num_awaiting: defaultdict[str, int] = defaultdict(int)
         self._ended_parts: set[tuple[PartKey, int]] = set()
-        self._stops: dict[PartKey, int] = {}
         self._seats: dict[str, _Seat] = {}
         self._sealing: dict[str, asyncio.Task[None]] = {}
         self._starts: defaultdict[int, int] = defaultdict(int)
@@ -141,9 +139,7 @@ class CellHub:
         self._buckets.append(bucket)
         self._num_open[table] += num_rows
         await asyncio.to_thread(self._cache.put_scratch, bucket.name, rows.body)
-        key = PartKey(number, 0)
-        self._stops[key] = num_rows
-        self._handle(BucketAdded(self._awake_s, key, num_rows))
+        self._handle(BucketAdded(self._awake_s, PartKey(number, 0), num_rows))
 
     async def when_ended(self, table: str) -> int:
         """Return once all buckets of a table have ended, or the run stops, with how many rows wait for a person."""
@@ -252,16 +248,17 @@ class CellHub:
                 await self._hear(seat, await seat.line.news())
 
     async def _hear(self, seat: _Seat, news: CellNews) -> None:
+        if any(isinstance(said, LeaseEnded) for said in news.says):
+            await self._read([seat])
+        if seat.name not in self._seats:
+            # It was taken for dead meanwhile, and its parts are others' now.
+            return
         seat.progress = news.progress
         self._count()
         for said in news.says:
             match said:
                 case LeaseEnded():
-                    await self._read([seat])
                     self._part_ended(seat, said)
-                    self._handle(said, at=self._awake_s)
-                case PartSplit():
-                    self._split(said)
                     self._handle(said, at=self._awake_s)
                 case SharesTold():
                     self._tell_shares(self._shares.hear(self._awake_s, seat.name, said))
@@ -316,12 +313,6 @@ class CellHub:
         seat.parts.discard(said.part)
         self._num_open[self._buckets[said.part.bucket].table] -= said.stop - said.part.start
         self._changed.set()
-
-    def _split(self, said: PartSplit) -> None:
-        stop = self._stops[said.part]
-        if said.at < stop:
-            self._stops[said.part] = said.at
-            self._stops[PartKey(said.part.bucket, said.at)] = stop
 
     def _retire(self, seat: _Seat) -> None:
         """Let a cell that is gone, or taken for dead, write nothing more, and take in what it has done."""

@@ -146,8 +146,7 @@ class CachedState:
     def read(self, names: Iterable[str]) -> None:
         """Take in what some logs hold."""
         with self._lock, self._connected() as connection:
-            for name in names:
-                catch_up(SegmentLog(self._storage, name), connection)
+            self._read(names, connection)
 
     def seal(self, name: str) -> None:
         """Let nobody write to a log any more, and take in what it holds."""
@@ -197,14 +196,14 @@ class CachedState:
         for name in logs_with_unsent(connection):
             if name not in self._held:
                 self._send_left(SegmentLog(self._storage, name), connection)
-        others = [
-            (SegmentLog(self._storage, name), read_position(connection, name))
-            for name in log_names(self._storage)
-            if name not in self._held
-        ]
+        self._read([name for name in log_names(self._storage) if name not in self._held], connection)
+
+    def _read(self, names: Iterable[str], connection: Connection) -> None:
+        """Take in what is new in some logs, of which many are listed at once."""
+        logs = [(SegmentLog(self._storage, name), read_position(connection, name)) for name in names]
         with ThreadPoolExecutor(_NUM_LISTED_AT_ONCE) as pool:
-            new = [*pool.map(lambda one: one[0].numbers(one[1].next_number), others)]
-        for (log, _), numbers in zip(others, new, strict=True):
+            new = [*pool.map(lambda one: one[0].numbers(one[1].next_number), logs)]
+        for (log, _), numbers in zip(logs, new, strict=True):
             if numbers:
                 catch_up(log, connection, numbers)
 
