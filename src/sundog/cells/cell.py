@@ -170,6 +170,7 @@ class Cell:
             case ConfirmEnd(part=key, epoch=epoch) | DropPart(part=key, epoch=epoch):
                 if self._parts.find(key, epoch) is not None:
                     self._parts.drop(key)
+                    self._drop_files()
                     self._ask()
             case SetShare():
                 assert self._shares is not None, "it has opened its pools"
@@ -191,21 +192,24 @@ class Cell:
         self._queues[work.table].put_nowait(part)
         self._ask()
 
+    def _drop_files(self) -> None:
+        """Let go of the rows of buckets of which nothing is held."""
+        held = self._parts.objects()
+        for name in [name for name in self._files if name not in held]:
+            del self._files[name]
+
     def _ask(self) -> None:
         """Ask for another part where too few rows are left, one question at a time."""
         if self._num_answered == self._num_asked and self._parts.num_left < self._rows_ahead:
             self._num_asked += 1
             self._says.put(CellAsked(0.0, self._name, self._num_asked))
 
-    def _end_feeds(self) -> None:
-        for queue in self._queues.values():
-            queue.put_nowait(None)
-
     async def _batches(self, table: str, store: Store) -> AsyncIterator[IdentifiedRows]:
         """Yield the rows of a table that are leased and have not ended, until the cell stops."""
         while (part := await self._queues[table].get()) is not None:
-            pieces = part.pieces(self._files[part.work.object])
-            for piece in pieces:
+            if part.is_dropped:
+                continue
+            for piece in part.pieces(self._files[part.work.object]):
                 ended = store.finished_rows(self._task.record.run_id, table, (row_id for row_id, _ in piece))
                 left = [(row_id, row) for row_id, row in piece if row_id not in ended]
                 self._parts.begin(part, (row_id for row_id, _ in left))

@@ -117,6 +117,10 @@ class HeldParts:
         """Return whether rows with the prefix value of a row that has begun may lie in another cell."""
         return self._of_row[row.table, row.row_id].work.is_split
 
+    def objects(self) -> set[str]:
+        """Return the names of the buckets of which parts are held."""
+        return {part.work.object for part in self._parts.values()}
+
     def beat(self) -> tuple[tuple[PartKey, int, int], ...]:
         """Return (part, epoch, place of the first row that has not begun) of each part."""
         # Another thread asks.
