@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from sundog.cells.cell_exchange import AskedCalls
+from sundog.cells.handing import CellServers, SetServers
 from sundog.cells.held_parts import HeldPart, HeldParts
 from sundog.cells.mailbox import Mailbox
 from sundog.cells.messages import CellEnded, CellNews, CellSays, CellTask, CellWord, RowsAwaited, WorkPart
@@ -25,6 +26,7 @@ from sundog.cluster.share_events import SetShare
 from sundog.deployment import engine_limits
 from sundog.errors import StoreError, SundogError
 from sundog.execution.input_row import IdentifiedRows
+from sundog.execution.pool_shares import PoolShares
 from sundog.execution.row_way import RowEnd
 from sundog.ir.logical import steps_of
 from sundog.ir.pool_names import engine_pool
@@ -63,6 +65,8 @@ class Cell:
         self._operators = {step: OPERATORS.get(step)(task.base_dir) for step in _operators(task)}
         self._asked = AskedCalls(task.plan, self._operators, self._parts.is_split)
         self._shares: CellShares | None = None
+        self._servers = CellServers(task.plan)
+        self._pools: PoolShares | None = None
         plan = task.plan
         self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
         num_places = sum(number * options.max_concurrency for _, number, options in engine_limits(plan))
@@ -119,9 +123,16 @@ class Cell:
             exchange = ExchangeClient(self._name, task.owners, self._asked.asks) if task.owners else None
             async with (
                 nullcontext() if exchange is None else exchange.talking(),
-                local_work(run, partial(self._row_ended, store), placing=_no_placing, exchange=exchange) as work,
+                local_work(
+                    run,
+                    partial(self._row_ended, store),
+                    placing=_no_placing,
+                    exchange=exchange,
+                    watch_of=self._servers.watch_of,
+                ) as work,
             ):
                 assert work.pools is not None, "the calls are made here"
+                self._pools = work.pools
                 self._shares = CellShares(work.pools, limits, task.plan.shares)
                 feeds = {name: feed for name, feed in work.feeds.items() if isinstance(feed, Feed)}
                 for name, feed in feeds.items():
@@ -175,6 +186,9 @@ class Cell:
             case SetShare():
                 assert self._shares is not None, "it has opened its pools"
                 self._shares.hear(word)
+            case SetServers():
+                assert self._pools is not None, "it has opened its pools"
+                self._servers.hear(word, self._pools)
             case StopCell():
                 self._is_stopping = True
 

@@ -16,6 +16,7 @@ from sundog.cells.messages import CellStarter, CellTask
 from sundog.cells.remote_feed import RemoteFeed
 from sundog.cells.sharing import RunShares
 from sundog.errors import ConfigError
+from sundog.execution.coming_replicas import WatchOf, watch_of_source
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.runtime.feed import OnRow
@@ -35,14 +36,15 @@ class ClusterOptions:
     environment: Mapping[str, str]
 
 
-def cluster_work(starter: CellStarter, options: ClusterOptions) -> OpenWork:
-    """Return the means by which cells work on the rows of a run."""
-    return partial(_cluster_work, starter=starter, options=options)
+def cluster_work(starter: CellStarter, options: ClusterOptions, watch_of: WatchOf = watch_of_source) -> OpenWork:
+    """Return the means by which cells work on the rows of a run. `watch_of` gives what hears of servers that come and
+    go, in the driver's process."""
+    return partial(_cluster_work, starter=starter, options=options, watch_of=watch_of)
 
 
 @asynccontextmanager
 async def _cluster_work(
-    run: WorkedRun, on_row: OnRow | None, *, starter: CellStarter, options: ClusterOptions
+    run: WorkedRun, on_row: OnRow | None, *, starter: CellStarter, options: ClusterOptions, watch_of: WatchOf
 ) -> AsyncIterator[RowWork]:
     """`on_row` hears of nothing: rows end elsewhere."""
     assert on_row is None, "nobody streams the rows of a run on many machines"
@@ -76,7 +78,7 @@ async def _cluster_work(
             for changed in feed.listeners:
                 changed.set()
 
-    hub = CellHub(task, options.num_cells, starter, shares, run, tell_listeners)
+    hub = CellHub(task, options.num_cells, starter, shares, run, tell_listeners, watch_of)
     for table in run.plan.tables:
         feeds[table.name] = RemoteFeed(table.name, run.record.run_id, run.store, hub, options.num_cells, num_rows)
     try:

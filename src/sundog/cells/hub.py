@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
+from sundog.cells.handing import ServerHands, SetServers
 from sundog.cells.messages import (
     CellEnded,
     CellLine,
@@ -45,6 +46,7 @@ from sundog.cluster.lease_events import (
 from sundog.cluster.leases import DEAD_AFTER_S, LeaseBook
 from sundog.cluster.share_events import SetShare
 from sundog.errors import RunError
+from sundog.execution.coming_replicas import WatchOf
 from sundog.runtime.feed import too_many_failures
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_work import WorkedRun
@@ -106,12 +108,14 @@ class CellHub:
         shares: RunShares,
         run: WorkedRun,
         on_rows: Callable[[], None],
+        watch_of: WatchOf,
     ) -> None:
         assert run.store.cache is not None, "the state lies at a URL"
         self._task = task
         self._num_cells = num_cells
         self._starter = starter
         self._shares = shares
+        self._hands = ServerHands(run.plan, num_cells, watch_of, self._tell_servers)
         self._run = run
         self._cache = run.store.cache
         self._before = {name: getattr(run.figures.progress, name) for name in _COUNTED}
@@ -166,6 +170,7 @@ class CellHub:
         self._on_rows()
         self._task = replace(self._task, owners=await self._starter.start_owners(self._task))
         await asyncio.gather(*(self._start(place) for place in range(self._num_cells)))
+        self._spawn(self._hands.follow())
         self._spawn(self._tick())
         self._spawn(self._read_often())
 
@@ -213,6 +218,7 @@ class CellHub:
         seat = self._seats[name] = _Seat(place, name, line)
         self._handle(CellJoined(self._awake_s, name))
         self._spawn(self._follow(seat))
+        self._hands.join(name)
         if self._is_stopping:
             self._tell(seat, StopCell(name))
 
@@ -329,6 +335,7 @@ class CellHub:
         await asyncio.to_thread(self._cache.seal, f"{self._task.command}.{seat.name}")
         await self._starter.tell_gone(seat.name)
         run = self._run
+        self._hands.gone(seat.name)
         self._tell_shares(self._shares.gone(self._awake_s, seat.name, run.store, run.record.run_id))
         self._on_rows()
         self._changed.set()
@@ -341,6 +348,11 @@ class CellHub:
             seat = self._seats.get(word.cell)
             if seat is not None:
                 self._tell(seat, word)
+
+    def _tell_servers(self, word: SetServers) -> None:
+        seat = self._seats.get(word.cell)
+        if seat is not None:
+            self._tell(seat, word)
 
     async def _send(self, seat: _Seat, words: tuple[CellWord, ...]) -> None:
         with suppress(CellLost):  # whoever follows the cell sees that too

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sundog.cells.handing import SetServers
 from sundog.cells.owning.line import OwnerLine
 from sundog.cells.sharing import SharesTold
 from sundog.cluster.lease_events import (
@@ -71,7 +72,7 @@ class WorkPart:
     logs: tuple[str, ...] = ()
 
 
-CellWord = WorkPart | SplitPart | ConfirmEnd | DropPart | StopCell | SetShare
+CellWord = WorkPart | SplitPart | ConfirmEnd | DropPart | StopCell | SetShare | SetServers
 """The words to a cell."""
 
 

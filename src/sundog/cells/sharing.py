@@ -52,6 +52,7 @@ class CellShares:
         """`first`: the shares of the cell's plan."""
         self._pools = pools
         self._limits = limits
+        self._shared = first.keys()
         self._budgets = {name: amount for name, amount in first.items() if name in (MAX_USD, MAX_TOKENS)}
         self._heard: dict[str, SetShare] = {}
         self._unanswered: set[str] = set()
@@ -62,9 +63,8 @@ class CellShares:
         use = self._limits.use()
         taken = tuple(self._taken(use))
         self._unanswered.difference_update(limit for limit, _, _ in taken)
-        return SharesTold(
-            tuple(sorted(self._pools.demands().items())), tuple((name, *of) for name, of in use.items()), taken
-        )
+        demands = {name: amount for name, amount in self._pools.demands().items() if name in self._shared}
+        return SharesTold(tuple(sorted(demands.items())), tuple((name, *of) for name, of in use.items()), taken)
 
     def hear(self, word: SetShare) -> None:
         """Take up a share. An earlier word than the last one says nothing; the last one is answered again."""
