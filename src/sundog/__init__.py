@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sundog import agents, errors
+    from sundog import agents, errors, ray
     from sundog.api import (
         Flow,
         FlowFile,
@@ -48,6 +48,7 @@ __all__ = [
     "item",
     "load",
     "prompt_file",
+    "ray",
     "row",
     "run",
     "simulate",
@@ -55,7 +56,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("agents", "errors"):
+    if name in ("agents", "errors", "ray"):
         return import_module(f"sundog.{name}")
     if name == "Client":
         return import_module("sundog.client").FlowClient
