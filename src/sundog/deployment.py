@@ -6,6 +6,7 @@ Owns the one place that decodes an engine's block. Never opens an engine: execut
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import ceil
 from typing import Any
 
 from sundog.engines.base import ENGINES, EngineKind, EngineOptions
@@ -16,6 +17,8 @@ from sundog.ir.pool_names import engine_pool
 from sundog.operators.base import Operator, Traits
 
 MIN_ROWS_IN_FLIGHT, MAX_ROWS_IN_FLIGHT = 2048, 32_768
+REPLICAS_OF_A_CELL = 25
+"""One process feeds so many engines: benchmarks of the coordinator are behind the number."""
 ROWS_OF_A_PLACE = 2
 """While a row is answered, another waits for its place."""
 
@@ -81,6 +84,15 @@ def engine_limits(plan: PhysicalPlan) -> Iterator[tuple[str, int, EngineOptions]
     for block in used_engines(plan):
         number = num_replicas(block) if block.workers is None else counts[block.workers]
         yield engine_pool(block.name), number, opened(block)[1]
+
+
+def default_cells(plan: PhysicalPlan, num_nodes: int) -> int:
+    """Return how many cells a run has where its user says nothing: one for each node, and for every 25 replicas of an
+    engine, and never more than an engine takes calls at once."""
+    limits = list(engine_limits(plan))
+    num_replicas = sum(number for _, number, _ in limits)
+    num_places = [number * engine.max_concurrency for _, number, engine in limits]
+    return max(1, min([max(num_nodes, ceil(num_replicas / REPLICAS_OF_A_CELL)), *num_places]))
 
 
 def rows_in_flight(plan: PhysicalPlan) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -114,3 +114,32 @@ def test_what_was_kept_to_be_sorted_is_gone_afterwards(name: str, open_at: Open)
     batches.close()  # type: ignore[attr-defined]  # a generator
     tables = [name for (name,) in source._connection.sql("show tables").fetchall()]
     assert [name for name in tables if name.startswith("scratch_")] == []
+
+
+@pytest.mark.parametrize("options", [{}, {"limit": 50}, {"sample": 20, "seed": 1}])
+def test_groups_are_counted_in_the_order_in_which_they_are_read(
+    name: str, open_at: Open, options: dict[str, int]
+) -> None:
+    runs = [
+        (value, len(list(group)))
+        for value, group in groupby(document(row) for _, row in read(open_at(name, **options), DOCUMENT))
+    ]
+    source = open_at(name, **options)
+    assert [size for size, _ in source.group_sizes(DOCUMENT, 0)] == [size for _, size in runs]
+    assert [shown for _, shown in source.group_sizes(DOCUMENT, 0)] == [value for value, _ in runs]
+    largest = max(size for _, size in runs)
+    assert {shown for _, shown in source.group_sizes(DOCUMENT, largest)} == {None}
+
+
+def test_of_a_value_the_beginning_is_shown(open_at: Open, put: Put) -> None:
+    put("rows.jsonl", json.dumps({"document": "abcdef", "in": {"k": 12345}}))
+    assert list(open_at("rows.jsonl").group_sizes(DOCUMENT, 0, 3)) == [(1, "abc")]
+    assert list(open_at("rows.jsonl").group_sizes(("row", "in", "k"), 0, 3)) == [(1, "123")]
+
+
+def test_groups_of_a_joined_value_are_counted(open_at: Open, put: Put) -> None:
+    put("rows.csv", "id,owner\n1,a\n2,b\n3,a\n")
+    put("owners.csv", "name,text\na,long\nb,long\n")
+    owners = InputSource("owners", path="owners.csv", key=("name", "owner"))
+    source = open_at("rows.csv", owners)
+    assert list(source.group_sizes(("row", "owners", "text"), 0)) == [(3, "long")]

@@ -9,7 +9,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from math import ceil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,17 +16,13 @@ from uuid import uuid4
 import ray
 
 from sundog.cells.cluster_work import ClusterOptions, cluster_work
-from sundog.deployment import engine_limits
-from sundog.ir.physical import PhysicalPlan
+from sundog.deployment import default_cells
 from sundog.ray.cell_actor import RayCells
 from sundog.ray.options import RayOptions
 from sundog.runtime.feed import OnRow
 from sundog.runtime.row_work import OpenWork, RowWork, WorkedRun
 
-REPLICAS_OF_A_CELL = 25
-"""One process feeds so many engines: benchmarks of the coordinator are behind the number."""
 CELLS_OF_AN_OWNER = 8
-
 
 def ray_work(options: RayOptions, base_dir: Path) -> OpenWork:
     """Return the means by which a Ray cluster works on the rows of a run. `base_dir`: the folder of the flow's files,
@@ -56,12 +51,3 @@ async def _ray_work(
 def _num_nodes() -> int:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # it has no types
     return sum(bool(node["Alive"]) for node in nodes)
-
-
-def default_cells(plan: PhysicalPlan, num_nodes: int) -> int:
-    """Return how many cells a run has where its user says nothing: one for each node, and for every 25 replicas of an
-    engine, and never more than an engine takes calls at once."""
-    limits = list(engine_limits(plan))
-    num_replicas = sum(number for _, number, _ in limits)
-    num_places = [number * engine.max_concurrency for _, number, engine in limits]
-    return max(1, min([max(num_nodes, ceil(num_replicas / REPLICAS_OF_A_CELL)), *num_places]))

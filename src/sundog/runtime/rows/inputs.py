@@ -36,6 +36,8 @@ SAMPLE_BATCH = 16
 MAX_BATCH_CHARACTERS = 2 * 2**20
 """Rows of more text are decoded in several batches: as Python's values they take ten times as much memory."""
 ALL_ROWS = RowChoice()
+MAX_SHOWN_OF_VALUE = 60
+"""Characters of a value that a user is shown."""
 MAX_SETS_AT_ONCE = 32
 """Each counted set of values has a table of its own in DuckDB's memory, however few the rows are."""
 Numbered = list[tuple[int, tuple[Any, ...]]]
@@ -148,6 +150,20 @@ class RowSource:
             {frozenset(one): float(count) for one, count in zip(columns, distinct, strict=True)},
             {path: float(length or 0.0) for path, length in zip(values, lengths, strict=True)},
         )
+
+    def group_sizes(
+        self, value: ValuePath, least: int, num_characters: int = MAX_SHOWN_OF_VALUE
+    ) -> Iterator[tuple[int, str | None]]:
+        """Yield, for each different value at a path of the row, how many rows have it; where these are more than
+        `least`, with the beginning of its text, None for null. They come in the order in which `batches` reads them.
+        Reads all rows once."""
+        with explained(self._explain):
+            chosen = self._choice.chosen(self._num_candidates)
+            numbers = None if chosen is None else sorted(chosen)
+            relation = Relation(self._driver, self._joins, [value])
+            sql = relation.group_sizes(self._num_candidates, least, numbers, num_characters)
+            for groups in stream(self._connection, sql):
+                yield from ((size, shown) for size, shown in groups)
 
     def sampled(self, max_rows: int, max_characters: int | None = None) -> list[tuple[int, InputRow]]:
         """Return at most `max_rows` of the rows of `batches`, chosen at random but always the same ones, in order. What

@@ -54,6 +54,18 @@ class Relation:
         by = ", ".join([*(f"h{number}" for number in range(len(hashes))), "x0"])
         return make, f"SELECT {shown} FROM {table} ORDER BY {by}"
 
+    def group_sizes(self, end_row: int, least: int, numbers: Sequence[int] | None, num_characters: int) -> str:
+        """Write the query of a row for each different first value of `values`, in the order of `grouped_rows`: how many
+        rows have it, and where these are more than `least`, the beginning of its text. `numbers`: those of the rows
+        that count, None for all before `end_row`."""
+        value = self._value(self._values[0])
+        columns = [f"hash({value}) AS h", f"left(CAST({value} AS VARCHAR), {num_characters}) AS shown"]
+        rows = _within(0, end_row)
+        if numbers is not None:
+            rows = f"d.row_index IN (SELECT unnest([{', '.join(map(str, numbers))}]::BIGINT[]))"
+        shown = f"CASE WHEN count(*) > {least} THEN any_value(shown) END"
+        return f"SELECT count(*), {shown} FROM ({self._select(columns)} WHERE {rows}) GROUP BY h ORDER BY h"
+
     def statistics(
         self, sets: Sequence[Sequence[Path]], measured: Sequence[Path], end_row: int, *, is_exact: bool
     ) -> str:
