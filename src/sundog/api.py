@@ -176,15 +176,25 @@ class Runnable:
                     if end.state == "done" and end.row.table in results:
                         yield Row(end.row, from_json(end.body))
 
-    def explain(self, format: ExplainForm = "text", **options: Unpack[PlanOptions]) -> NotebookText:
+    def explain(
+        self,
+        format: ExplainForm = "text",
+        *,
+        on: Literal["ray"] | None = None,
+        cells: int | None = None,
+        **options: Unpack[PlanOptions],
+    ) -> NotebookText:
         """Return the plans, and what a run will take: as text, as JSON text, or as a page of HTML, which a notebook
-        shows. Reads the inputs, runs no step."""
+        shows. `on`: also how the plan is spread over many machines, in so many `cells`; None for what nodes and engines
+        need. Reads the inputs, runs no step, connects to no cluster."""
         if format not in get_args(ExplainForm):
             raise TypeError(f"format must be one of: {', '.join(get_args(ExplainForm))}; not {format!r}")
         from sundog.explanation.explanation import Explanation
+        from sundog.session.machines import machines_asked
 
+        machines = machines_asked(on, cells, options.get("state"))
         explanation = Explanation(self._session(options, PlanOptions.__optional_keys__))
-        shown = explanation.shown(explanation.document(), format)
+        shown = explanation.shown(explanation.document(machines), format)
         return Page(shown) if format == "html" else NotebookText(shown)
 
     def simulate(self, **options: Unpack[SimulateOptions]) -> Simulation:
@@ -286,10 +296,13 @@ def explain(
     path: str | Path,
     inputs: Mapping[str, str | Path] | None = None,
     format: ExplainForm = "text",
+    *,
+    on: Literal["ray"] | None = None,
+    cells: int | None = None,
     **options: Unpack[PlanOptions],
 ) -> NotebookText:
     """Return the plans of a flow file; see `Runnable.explain`."""
-    return FlowFile(path, inputs).explain(format, **options)
+    return FlowFile(path, inputs).explain(format, on=on, cells=cells, **options)
 
 
 def simulate(

@@ -67,7 +67,7 @@ def meetings(nodes: dict[str, Any], **more: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("node", "expected", "reason"),
     [
-        (llm("Read {{ row.manual }}"), "bucket", "its calls hold row.manual; those that may not show it whole ask"),
+        (llm("Read {{ row.manual }}"), "bucket", "its calls hold row.manual; those that leave it in doubt ask"),
         (llm("{{ row.manual }}\n\nQ: {{ row.q }}"), "bucket", ""),
         (llm("{{ row.manual }}\n{{ row.q }}\n{{ row.b }}"), "owner", "its calls do not show where row.manual ends"),
         (llm("{{ row.manual }}\n{{ row.q }}\n"), "bucket", ""),
@@ -139,8 +139,10 @@ def test_messages(messages: list[Any], expected: str) -> None:
         (llm("A {{ row.manual }}"), {"embed": {"engine": "v", "text": "A {{ row.q }}"}}, ["bucket", "owner"]),
         (llm("A {{ row.manual }}."), llm("A {{ row.q }}!"), ["bucket", "owner"]),
         (llm("A {{ row.manual }}"), llm("AA {{ row.manual }}"), ["bucket", "bucket"]),
-        # What the first makes of one manual the second makes of another.
-        (llm("A {{ row.manual }}"), llm("A A {{ row.manual }}"), ["owner", "owner"]),
+        # What the first makes of one manual the second makes of another; only some calls can be such.
+        (llm("A {{ row.manual }}"), llm("A A {{ row.manual }}"), ["bucket", "owner"]),
+        (llm("{{ row.manual }}\n\nSum up."), llm("{{ row.manual }}\n\nQ: {{ row.q }}"), ["bucket", "bucket"]),
+        (llm("{{ row.manual }}: {{ row.q }}"), llm("{{ row.q }}"), ["owner", "owner"]),
         # Both tell the manual in the same way.
         (llm("A {{ row.manual }}"), {**llm("A {{ row.manual }}"), "when": "{{ row.q }}"}, ["bucket", "bucket"]),
         (sql("select 1 where :m = 1", m="{{ row.manual }}"), sql("select 2 where :m = 1", m="{{ row.q }}"), None),
@@ -153,6 +155,21 @@ def test_messages(messages: list[Any], expected: str) -> None:
 )
 def test_another_step_that_may_make_the_same_call(first: Any, second: Any, expected: list[str] | None) -> None:
     assert list(meetings({"a": first, "b": second}).values()) == (expected or ["bucket", "owner"])
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("m\n\nSum up.", False),
+        ("m\n\nQ: q", False),
+        # "m" with a question that ends so, or a manual with a question in it.
+        ("m\n\nQ: q\n\nSum up.", True),
+    ],
+)
+def test_a_call_that_two_steps_may_make_is_asked_for(text: str, asks: bool) -> None:
+    found = exchange({"a": llm("{{ row.manual }}\n\nSum up."), "b": llm("{{ row.manual }}\n\nQ: {{ row.q }}")})
+    made = [name for name, ends in (("a", text.endswith("Sum up.")), ("b", "Q: " in text)) if ends]
+    assert {found.asks_owner(name, messages(text), is_split=False) for name in made} == {asks}
 
 
 def test_the_step_that_stands_in_the_way_is_named() -> None:

@@ -87,7 +87,13 @@ def test_engines_on_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "engine", [SERVED, {"kind": "vllm", "model": "m", "base_url": "http://v/v1"}, {"kind": "null"}]
+    "engine",
+    [
+        SERVED,
+        {"kind": "vllm", "model": "m", "pool": {"kubernetes": "models/vllm"}},
+        {"kind": "vllm", "model": "m", "base_url": "http://v/v1"},
+        {"kind": "null"},
+    ],
 )
 def test_engines_that_all_reach(engine: dict[str, Any], tmp_path: Path) -> None:
     assert check(tmp_path, ASK, engine) == ManyMachinesCheck((), ())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sundog.cli.on_ray import Cells, On
 from sundog.cli.options import (
     Debug,
     FlowArgument,
@@ -61,6 +62,8 @@ def explain(
     output: AnalyzedOutputs = [],  # noqa: B006 - as inputs
     fresh: Fresh = False,
     form: ExplainFormatOption = ExplainFormat.TEXT,
+    on: On = None,
+    cells: Cells = None,
     limit: Limit = None,
     sample: Sample = None,
     seed: Seed = 0,
@@ -76,16 +79,23 @@ def explain(
 ) -> None:
     """Print the plans of a flow and their cost.
 
-    Reads the inputs and runs no step, but for --analyze.
+    Reads the inputs and runs no step, but for --analyze. With --on it connects to no cluster.
     """
     from sundog.explanation.explanation import Explanation
 
     if not analyze and (output or fresh):
         raise ConfigError("--output and --fresh say how to run the flow", hint="add --analyze, or leave them away")
+    if analyze and on is not None:
+        raise ConfigError("--analyze runs the flow in this process", hint="leave --on away, or --analyze")
     config = read_config(state)
+    machines = None
+    if on is not None or cells is not None:
+        from sundog.session.machines import machines_asked  # what few ask for
+
+        machines = machines_asked(on, cells, state)
     session = planned_session(context, config)
     explanation = Explanation(session)
-    document, run_id = explanation.document(), None
+    document, run_id = explanation.document(machines), None
     if analyze:
         from sundog.runtime.run_options import RunOptions
 

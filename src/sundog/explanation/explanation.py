@@ -22,6 +22,7 @@ from sundog.present.tables import rows_shown, way_of
 from sundog.present.text import plan_text
 from sundog.runtime.row_order import reading_order_of
 from sundog.runtime.tables.flow_inputs import FlowInputs
+from sundog.session.machines import OnCluster
 from sundog.session.session import Session
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class Explanation:
         self._flow = session.flow
         self._plan = session.plan
 
-    def document(self) -> PlanDocument:
-        """Return what explain shows, as data. Reads the inputs, runs no step."""
+    def document(self, on: OnCluster | None = None) -> PlanDocument:
+        """Return what explain shows, as data; with `on` also how the plan is spread over many machines. Reads the
+        inputs, runs no step."""
         with closing(self._session.rows):
             inputs = self._session.rows.as_written()
             rows = self._session.estimates.table_rows(inputs)
@@ -54,6 +56,11 @@ class Explanation:
             placing = self._session.estimates.placed(costs, estimate)
             estimate = costs.with_makespan(self._plan, estimate, placing)
             rewrites = rewrite_documents(self._flow, costs, estimate)
+            cluster = None
+            if on is not None:
+                from sundog.explanation.cluster_plan import cluster_plan  # what few ask for
+
+                cluster = cluster_plan(self._flow, inputs, on)
         explained = Explained(
             logical_tree(self._flow.written),
             replace(self._plan, placement=None if placing is None else placing[1]),
@@ -63,6 +70,7 @@ class Explanation:
             order,
             advice,
             [WarningDocument(one.place, one.what, one.hint, one.is_fatal) for one in findings],
+            cluster,
         )
         return document_of(explained, estimate)
 

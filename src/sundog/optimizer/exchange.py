@@ -2,9 +2,8 @@
 
 Rows of a run on many machines lie in buckets: rows with one partition value (the first value of the reading order) lie
 in one bucket, unless that is split. A cell makes equal calls of its own rows once; owners keep two cells from making
-one call. A step need not ask them where its calls prove that equal ones have one partition value (see
-optimizer.value_proofs), and no other step may make such a call without proving the same. Elsewhere owners are asked,
-which is always right.
+one call. A step need not ask them for a call that proves that equal ones have one partition value (see
+optimizer.value_proofs). Elsewhere owners are asked, which is always right.
 
 Owns this choice. Never looks at rows.
 """
@@ -12,7 +11,7 @@ Owns this choice. Never looks at rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -20,7 +19,8 @@ from sundog.ir.agents import AgentExec, ToolFlowExec
 from sundog.ir.physical import CallExec, Exec, LoopExec, PhysicalPlan, Sharing, calls_of
 from sundog.ir.templates.template import Path, spell_path
 from sundog.optimizer.facts import PlanFacts
-from sundog.optimizer.value_proofs import KnownPayload, ProofFinder, ValueProof
+from sundog.optimizer.payload_shapes import KnownPayload
+from sundog.optimizer.value_proofs import ValueProof, value_proofs, why_no_proof
 
 
 class Meeting(Enum):
@@ -53,7 +53,8 @@ class TableExchange:
     steps: Mapping[str, StepMeeting]
 
     def asks_owner(self, step: str, payload: Any, *, is_split: bool) -> bool:
-        """Return whether a call must be asked for before it is made; the same for equal calls of the table.
+        """Return whether a call must be asked for before it is made. Of equal calls all are asked for, or all come from
+        rows with one partition value.
 
         `is_split`: rows with the partition value of this one may lie in another cell, by a split of its bucket or of
         its part.
@@ -76,17 +77,16 @@ def exchange_of(
 class _Chooser:
     def __init__(self, plan: PhysicalPlan, table: str, partition: Path | None, facts: PlanFacts) -> None:
         self._partition = partition
-        self._finder = ProofFinder(partition or (), plan.logical.constants)
+        self._here = {call.name for call in calls_of(plan.table(table).nodes)}
         self._agents = {call.name for call in _calls_of_agents(plan.table(table).nodes)}
         #: By step, in all tables, of the calls that have results in common.
         self._shared: dict[str, KnownPayload] = {}
-        self._here = {call.name for call in calls_of(plan.table(table).nodes)}
         if partition is None:
             return
         for call in calls_of(plan.nodes):
             if not call.is_effect and call.sharing is not Sharing.NEVER:
                 form = facts.traits(call.step).payload
-                self._shared[call.name] = self._finder.payload(call.step.operator, form)
+                self._shared[call.name] = KnownPayload.of(call.step.operator, form, plan.logical.constants)
 
     def step(self, call: CallExec) -> StepMeeting:
         """Return where equal calls of a step of the table meet."""
@@ -98,24 +98,22 @@ class _Chooser:
             return StepMeeting(call.name, Meeting.OWNER, "no value keeps equal calls in one bucket")
         if call.name in self._agents:
             return StepMeeting(call.name, Meeting.OWNER, "an agent's calls follow from its answers")
-        value = spell_path(self._partition)
-        own = self._shared[call.name]
-        unlike = ""
-        for proof in own.proofs:
-            unlike = self._unlike(call.name, own, proof)
-            if not unlike:
-                reason = f"its calls hold {value}" + ("; those that may not show it whole ask" if proof.is_text else "")
+        value, own = spell_path(self._partition), self._shared[call.name]
+        others = {name: other for name, other in self._shared.items() if other is not own and own.may_equal(other)}
+        reason = why_no_proof(own, self._partition, value)
+        for proof in value_proofs(own, self._partition):
+            unlike = {name: other for name, other in others.items() if not self._is_alike(name, other, proof)}
+            covering = next((name for name, other in unlike.items() if other.covers(own)), None)
+            if covering is None:
+                proof = replace(proof, others=tuple(dict.fromkeys(other.shape for other in unlike.values())))
+                reason = f"its calls hold {value}" + ("" if proof.is_certain else "; those that leave it in doubt ask")
                 return StepMeeting(call.name, Meeting.BUCKET, reason, proof)
-        reason = f"'{unlike}' may make the same call" if unlike else self._finder.why_not(own, value)
+            reason = f"'{covering}' may make the same call"
         return StepMeeting(call.name, Meeting.OWNER, reason)
 
-    def _unlike(self, step: str, own: KnownPayload, proof: ValueProof) -> str:
-        """Return another step that may make the same call, and that does not prove the value alike; "" for none."""
-        for name, other in self._shared.items():
-            is_alike = name in self._here and proof in other.proofs
-            if name != step and not is_alike and own.may_equal(other):
-                return name
-        return ""
+    def _is_alike(self, step: str, payload: KnownPayload, proof: ValueProof) -> bool:
+        """Return whether another step, too, holds the partition value where `proof` says, and in the same way."""
+        return step in self._here and proof in value_proofs(payload, self._partition or ())
 
 
 def _calls_of_agents(nodes: Sequence[Exec]) -> Iterator[CallExec]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sundog.cost.estimate import Estimate
 from sundog.cost.plan_estimate import NodeEstimate, PlanEstimate
@@ -28,6 +28,9 @@ from sundog.ir.templates.template import SAMPLE, Path, Template
 from sundog.present.logical_tree import Tree, shorten_value, spell_turns
 from sundog.present.physical_tree import PoolFacts
 from sundog.present.tables import TableDocument, table_documents
+
+if TYPE_CHECKING:
+    from sundog.present.cluster.cluster_plan import ClusterPlan
 
 QuantityEstimates = Mapping[str, Estimate]
 """By quantity, those that are known and mean something for the step, in the order of QUANTITIES."""
@@ -170,16 +173,21 @@ class PlanDocument:
     is_actual_partial: bool = False
     #: The tables of a flow with named ones, else none: its rows are then those of the whole.
     tables: tuple[TableDocument, ...] = ()
+    #: The plan on many machines, None where nobody asked for it.
+    cluster: ClusterPlan | None = None
 
     def calls(self) -> Iterator[StepDocument]:
         for step in self.steps:
             yield from step.calls()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON types; an estimate is {low, expected, high}. `tables` is there where the flow names some."""
+        """Return JSON types; an estimate is {low, expected, high}. `tables` is there where the flow names some,
+        `cluster` where it was asked for."""
         found = {"form": 1, **asdict(self)}
         if not self.tables:
             del found["tables"]
+        if self.cluster is None:
+            del found["cluster"]
         return found
 
 
@@ -200,6 +208,8 @@ class Explained:
     advice: Sequence[Tree]
     #: The findings from before the first call.
     warnings: Sequence[WarningDocument]
+    #: None where nobody asked for it.
+    cluster: ClusterPlan | None = None
 
 
 def document_of(explained: Explained, estimate: PlanEstimate) -> PlanDocument:
@@ -228,6 +238,7 @@ def document_of(explained: Explained, estimate: PlanEstimate) -> PlanDocument:
         outputs=tuple(_output(*column, table) for table in plan.tables for column in table.table.outputs),
         warnings=tuple(explained.warnings),
         tables=table_documents(plan, estimate.tables),
+        cluster=explained.cluster,
     )
 
 

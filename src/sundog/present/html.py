@@ -14,6 +14,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Te
 from sundog.ir.conversations.transcript import RowConversations
 from sundog.present.analysis import left_range
 from sundog.present.cards import FIGURE_HEIGHT, FIGURES, HEAD_HEIGHT, LINE_HEIGHT, Card, cards_of, in_words, nodes_of
+from sundog.present.cluster.cluster_plan import more_groups, shown_group
 from sundog.present.conversations import (
     ShownConversation,
     left_out,
@@ -56,6 +57,8 @@ def html_of(document: PlanDocument, said: Sequence[RowConversations] = (), num_r
         conversations=[_said(row) for row in said],
         num_rows_said=num_rows_said,
         left_out=left_out,
+        shown_group=shown_group,
+        more_groups=more_groups,
     )
 
 

@@ -39,6 +39,10 @@ def plan_text(document: PlanDocument, physical: Tree) -> str:
     `physical`: the physical plan as present.physical_tree draws it.
     """
     trees = [document.logical, *([rewrites_tree(document.rewrites)] if document.rewrites else []), physical]
+    if document.cluster is not None:
+        from sundog.present.cluster.cluster_plan import cluster_tree  # what few ask for
+
+        trees.append(cluster_tree(document.cluster))
     lines = [*map(print_tree, [*trees, *document.advice]), *estimate_lines(document)]
     if document.warnings:
         lines += ["", print_tree(warnings_tree(document.warnings))]

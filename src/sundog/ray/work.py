@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ from sundog.runtime.feed import OnRow
 from sundog.runtime.row_work import OpenWork, RowWork, WorkedRun
 
 CELLS_OF_AN_OWNER = 8
+
 
 def ray_work(options: RayOptions, base_dir: Path) -> OpenWork:
     """Return the means by which a Ray cluster works on the rows of a run. `base_dir`: the folder of the flow's files,

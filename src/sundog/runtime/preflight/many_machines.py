@@ -72,7 +72,7 @@ def _of_state(state: str | Path | None) -> Iterator[ConfigError]:
 def _of_engine(block: EngineBlock) -> Iterator[ConfigError]:
     """Yield why processes on other machines cannot ask the engine, one reason at most."""
     kind, options = opened(block)
-    remedy = "serve its model where all machines reach it, and write the addresses as base_url"
+    remedy = "serve its model where all machines reach it: write the addresses as base_url, or a `pool` of servers"
     if block.workers is not None:
         what = f"the engine '{block.name}' is loaded on workers, which are places of one machine"
         remedy = f"take `workers: {block.workers}` away; {remedy}"

@@ -1,0 +1,1 @@
+"""This room shows how a plan is spread over many machines."""
