@@ -69,8 +69,11 @@ class TextShape:
 
     def may_meet(self, other: TextShape) -> bool:
         """Return whether some text may be of both shapes."""
-        begins = self.begin.startswith(other.begin) or other.begin.startswith(self.begin)
-        return begins and (self.end.endswith(other.end) or other.end.endswith(self.end))
+        # A plan of thousands of steps asks this of all pairs.
+        mine, theirs = self.begin, other.begin
+        if not (mine.startswith(theirs) or theirs.startswith(mine)):
+            return False
+        return self.end.endswith(other.end) or other.end.endswith(self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +99,17 @@ class KnownPayload:
     form: PayloadForm | None
     #: By place, of what is held there.
     pieces: Mapping[PayloadPlace, Pieces]
-    shape: PayloadShape = field(init=False)
+    #: By place, of what is held there as text.
+    shapes: Mapping[PayloadPlace, TextShape] = field(init=False)
 
     def __post_init__(self) -> None:
         held = () if self.form is None else self.form.held
-        texts = ((one.place, TextShape.of(self.pieces[one.place])) for one in held if one.is_text)
-        object.__setattr__(self, "shape", PayloadShape(tuple(texts)))
+        shapes = {one.place: TextShape.of(self.pieces[one.place]) for one in held if one.is_text}
+        object.__setattr__(self, "shapes", shapes)
+
+    @property
+    def shape(self) -> PayloadShape:
+        return PayloadShape(tuple(self.shapes.items()))
 
     @classmethod
     def of(cls, operator: str, form: PayloadForm | None, constants: Mapping[str, Any]) -> KnownPayload:
@@ -115,14 +123,19 @@ class KnownPayload:
             return False
         if self.form is None or other.form is None:
             return True
-        theirs, shapes = other.form.fixed, dict(other.shape.texts)
-        if any(theirs.get(name, text) != text for name, text in self.form.fixed.items()):
-            return False
-        return all(shape.may_meet(shapes[place]) for place, shape in self.shape.texts if place in shapes)
+        if self.form.fixed != other.form.fixed:
+            theirs = other.form.fixed
+            if any(theirs.get(name, text) != text for name, text in self.form.fixed.items()):
+                return False
+        for place, shape in self.shapes.items():
+            their = other.shapes.get(place)
+            if their is not None and not shape.may_meet(their):
+                return False
+        return True
 
     def covers(self, other: KnownPayload) -> bool:
         """Return whether each call of the other step may be one of this step, as far as is known."""
-        return all(shape.matches(_skeleton(other.pieces.get(place, ()))) for place, shape in self.shape.texts)
+        return all(shape.matches(_skeleton(other.pieces.get(place, ()))) for place, shape in self.shapes.items())
 
 
 def value_at(payload: Any, place: PayloadPlace) -> Any:
