@@ -13,6 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 EVERY_S = 0.5
+_KINDS = (
+    ("cluster_runs.py", "driver"),
+    ("CellActor", "cells"),
+    ("OwnerActor", "owners"),
+    ("endpoint.py", "server"),
+    ("ray", "Ray"),
+)
+"""Each by a part of its command line."""
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -78,12 +86,12 @@ def _is_below(pid: int, parents: dict[int, int]) -> bool:
 
 def _kind(pid: int) -> str:
     if pid == os.getpid():
-        return "driver"
+        return "benchmark"
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return "ended"
-    for part, kind in (("CellActor", "cells"), ("OwnerActor", "owners"), ("endpoint.py", "server"), ("ray", "Ray")):
+    for part, kind in _KINDS:
         if part in command:
             return kind
     return "other"
