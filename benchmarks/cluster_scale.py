@@ -1,4 +1,4 @@
-"""Rows on a cluster beside one process, without a fault: `python benchmarks/cluster_scale.py [--rows 100000] [--turns 1]`.
+"""Rows on a cluster beside one process, without a fault: `python benchmarks/cluster_scale.py [--rows N] [--turns N]`.
 
 Three steps with Zipf repetition, a server that counts every request, real Ray on this machine. The outputs have to be
 equal, byte for byte, and each different call has to be made once. Both arms keep their state at a URL. Results:
