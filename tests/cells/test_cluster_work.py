@@ -119,6 +119,27 @@ def test_a_run_that_is_stopped_goes_on_anywhere(machines: Machines, server: Coun
     assert max(server.by_row.values()) == 1
 
 
+def test_what_a_killed_driver_left_in_the_state_is_dropped(machines: Machines, server: CountingServer) -> None:
+    """And nothing of other runs that are at work on the same state."""
+    scratch = machines.folder / "state/scratch"
+    of_another_run = scratch / "another/driver/probe"
+    server.shut_gate()
+
+    def interrupt(stop: Callable[[], None]) -> None:
+        server.wait_for(1)
+        [command] = scratch.iterdir()
+        for left in (command / "killed/000000.parquet", of_another_run):
+            left.parent.mkdir(parents=True)
+            left.write_bytes(b"rows")
+        stop()
+        server.open_gate()
+
+    with pytest.raises(RunStopped, match="interrupted"):
+        machines.run(machines.work, interrupt)
+    machines.run(machines.work)
+    assert [path for path in scratch.rglob("*") if path.is_file()] == [of_another_run]
+
+
 def test_too_many_failures_stop_all_cells(machines: Machines, tmp_path: Path) -> None:
     flow = tmp_path / "flow.yaml"
     flow.write_text(flow.read_text().replace("{{ row.topic }}", "{{ 1 // (row.id % 2) }}"))

@@ -134,12 +134,11 @@ class CellHub:
         self._changed = asyncio.Event()
         self._is_stopping = False
         self._failure: BaseException | None = None
-        self._folder = f"{task.command}/{task.driver_epoch}"
 
     async def add_bucket(self, rows: BucketRows) -> None:
         """Keep a bucket's rows where all cells see them, and lease them."""
         number, table, num_rows = len(self._buckets), rows.table, rows.num_rows
-        bucket = _Bucket(rows, f"{self._folder}/{number:06}.parquet")
+        bucket = _Bucket(rows, f"{self._task.scratch}/{number:06}.parquet")
         self._buckets.append(bucket)
         self._num_open[table] += num_rows
         await asyncio.to_thread(self._cache.put_scratch, bucket.name, rows.body)
@@ -167,6 +166,9 @@ class CellHub:
         """Seal what cells of earlier drivers write to, and start cells. SundogError where none can be started."""
         for name in await asyncio.to_thread(self._cache.logs_beside, self._task.command):
             await asyncio.to_thread(self._cache.seal, name)
+        # Nobody reads what a driver has left that was killed.
+        await asyncio.to_thread(self._cache.drop_scratch, self._task.command)
+        await asyncio.to_thread(self._cache.put_scratch, self._task.probe, b"seen by all")
         self._on_rows()
         self._task = replace(self._task, owners=await self._starter.start_owners(self._task))
         await asyncio.gather(*(self._start(place) for place in range(self._num_cells)))
@@ -194,7 +196,7 @@ class CellHub:
         await self._starter.end_owners()
         for name in await asyncio.to_thread(self._cache.logs_beside, self._task.command):
             await asyncio.to_thread(self._cache.seal, name)
-        await asyncio.to_thread(self._cache.drop_scratch, self._folder)
+        await asyncio.to_thread(self._cache.drop_scratch, self._task.scratch)
         self._on_rows()
 
     def _spawn(self, work: Awaitable[None]) -> None:

@@ -55,6 +55,16 @@ class CellTask:
     #: The lines to the owners of call keys, one for each range.
     owners: tuple[OwnerLine, ...] = ()
 
+    @property
+    def scratch(self) -> str:
+        """Return the folder of the objects that are there while this driver is at work."""
+        return f"{self.command}/{self.driver_epoch}"
+
+    @property
+    def probe(self) -> str:
+        """Return the object by which a machine finds out whether it sees the state."""
+        return f"{self.scratch}/probe"
+
 
 @dataclass(frozen=True, slots=True)
 class WorkPart:

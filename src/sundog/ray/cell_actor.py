@@ -53,10 +53,9 @@ class CellActor:
     def __init__(self) -> None:
         self._cell: Cell | None = None
 
-    async def check(self, task: CellTask, probe: str) -> tuple[Installed, SundogError | None]:
-        """Return what is installed here, and why no cell can work here, None where one can. `probe`: the name of an
-        object that the driver has put into the state."""
-        return installed_here(), await asyncio.to_thread(_obstacle, task, probe)
+    async def check(self, task: CellTask) -> tuple[Installed, SundogError | None]:
+        """Return what is installed here, and why no cell can work here, None where one can."""
+        return installed_here(), await asyncio.to_thread(_obstacle, task)
 
     async def begin(self, task: CellTask, name: str) -> None:
         """Start the cell."""
@@ -103,9 +102,7 @@ class RayLine:
 class RayCells:
     """Starts cells as actors, spread over the nodes."""
 
-    def __init__(self, probe: str, num_owners: int) -> None:
-        """`probe`: the name of an object that the driver has put into the state."""
-        self._probe = probe
+    def __init__(self, num_owners: int) -> None:
         self._num_owners = num_owners
         self._owners: tuple[RayOwnerLine, ...] = ()
         self._class: Any = ray.remote(CellActor)
@@ -139,7 +136,7 @@ class RayCells:
         ).remote()
         try:
             async with asyncio.timeout(START_S):
-                installed, obstacle = await actor.check.remote(task, self._probe)
+                installed, obstacle = await actor.check.remote(task)
                 if installed != installed_here():
                     raise ConfigError(
                         f"a node of the cluster has {installed}, this process {installed_here()}",
@@ -162,10 +159,10 @@ class RayCells:
         return RayLine(actor)
 
 
-def _obstacle(task: CellTask, probe: str) -> SundogError | None:
+def _obstacle(task: CellTask) -> SundogError | None:
     """Return why no cell of a task can work on this machine."""
     try:
-        if ObjectStorage(task.state).read(probe) is None:
+        if ObjectStorage(task.state).read(f"scratch/{task.probe}") is None:
             return ConfigError(
                 f"the machine {platform.node()} does not see the state {task.state}",
                 hint="use a folder that all machines share, or storage: --state s3://bucket/folder",

@@ -12,7 +12,6 @@ from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import ray
 
@@ -36,18 +35,11 @@ def ray_work(options: RayOptions, base_dir: Path) -> OpenWork:
 async def _ray_work(
     run: WorkedRun, on_row: OnRow | None, *, options: RayOptions, base_dir: Path
 ) -> AsyncIterator[RowWork]:
-    cache = run.store.cache
-    assert cache is not None, "the state lies at a URL"
-    probe = f"probes/{uuid4().hex}"
-    cache.put_scratch(probe, b"seen by all")
     num_cells = options.num_cells or default_cells(run.plan, _num_nodes())
     num_owners = options.num_owners or ceil(num_cells / CELLS_OF_AN_OWNER)
     cells = ClusterOptions(num_cells, base_dir, dict(os.environ))
-    try:
-        async with cluster_work(RayCells(f"scratch/{probe}", num_owners), cells)(run, on_row) as work:
-            yield work
-    finally:
-        cache.drop_scratch("probes")
+    async with cluster_work(RayCells(num_owners), cells)(run, on_row) as work:
+        yield work
 
 
 def _num_nodes() -> int:
