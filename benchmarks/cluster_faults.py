@@ -174,14 +174,14 @@ def main() -> None:
             for fault in arguments.faults:
                 trials.append(run_trial(scene, fault, expected, num_calls))
                 print(trials[-1], flush=True)
-    told = {
-        "num_rows": NUM_ROWS,
-        "num_calls": num_calls,
-        "num_cells": NUM_CELLS,
-        "places_of_a_cell": NUM_PLACES // NUM_CELLS,
-        "trials": [asdict(trial) for trial in trials],
-    }
-    save(arguments.result, told, is_shown=False)
+            told = {
+                "num_rows": NUM_ROWS,
+                "num_calls": num_calls,
+                "num_cells": NUM_CELLS,
+                "places_of_a_cell": NUM_PLACES // NUM_CELLS,
+                "trials": [asdict(trial) for trial in trials],
+            }
+            save(arguments.result, told, is_shown=False)
 
 
 if __name__ == "__main__":
