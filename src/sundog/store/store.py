@@ -188,7 +188,7 @@ class Store:
 
     def put_logged(self, result: sql.ResultRow) -> asyncio.Future[sql.ResultRow | None]:
         """Commit a result as `put` does; the future is set once it lies in the log, where the store has one."""
-        return self._open_writer().put(result)
+        return self._open_writer().put(result, awaits_log=True)
 
     def is_claimed(self, key: bytes) -> bool:
         return self._fetch("select 1 from claims where key = ?", (key,)) is not None
