@@ -23,7 +23,6 @@ from sundog.host.waits import Waits, span
 from sundog.ir.logical import EngineBlock
 from sundog.ir.pool_names import engine_pool
 from sundog.sched.events import PoolOpened, ReplicaDown, ReplicaDraining
-from sundog.servers.kubernetes import ClusterAPI, ServiceEndpoints
 from sundog.servers.replica_watch import ReplicaFound, ReplicaLeaving, ReplicaNews, ReplicaVanished, ReplicaWatch
 
 RETRY_S = 2.0
@@ -44,6 +43,8 @@ def watch_of_source(block: EngineBlock) -> ReplicaWatch:
             where=block.location,
             hint="run the flow with --on ray, or write base_url or pool: {kubernetes: namespace/service}",
         )
+    from sundog.servers.kubernetes import ClusterAPI, ServiceEndpoints  # few runs have such a pool
+
     return ServiceEndpoints(pool, ClusterAPI.of_pod())
 
 
