@@ -17,6 +17,8 @@ _KINDS = (
     ("cluster_runs.py", "driver"),
     ("CellActor", "cells"),
     ("OwnerActor", "owners"),
+    ("clusters.ray_data", "driver"),
+    ("MapWorker", "actors"),
     ("endpoint.py", "server"),
     ("ray", "Ray"),
 )
@@ -26,11 +28,11 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 class ProcessorTime:
     """The processor time of this process and of those below it, those that have ended too, but for their last half
-    second."""
+    second. A process that becomes something else, as Ray's workers do, is what it is when its time is read."""
 
     def __init__(self) -> None:
-        self._begin = _seconds_by_process()
-        self._last = dict(self._begin)
+        self._last = {pid: seconds for pid, (_, seconds) in _processes().items()}
+        self._found: dict[str, float] = {}
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -39,15 +41,17 @@ class ProcessorTime:
         """Return the seconds since the begin, by kind of process."""
         self._is_over.set()
         self._thread.join()
-        self._last |= _seconds_by_process()
-        found: dict[str, float] = {}
-        for (pid, kind), seconds in self._last.items():
-            found[kind] = found.get(kind, 0.0) + seconds - self._begin.get((pid, kind), 0.0)
-        return {kind: round(seconds, 2) for kind, seconds in found.items() if seconds >= 0.01}
+        self._read()
+        return {kind: round(seconds, 2) for kind, seconds in self._found.items() if seconds >= 0.01}
 
     def _watch(self) -> None:
         while not self._is_over.wait(EVERY_S):
-            self._last |= _seconds_by_process()
+            self._read()
+
+    def _read(self) -> None:
+        for pid, (kind, seconds) in _processes().items():
+            self._found[kind] = self._found.get(kind, 0.0) + seconds - self._last.get(pid, 0.0)
+            self._last[pid] = seconds
 
 
 @contextmanager
@@ -62,7 +66,8 @@ def measured() -> Iterator[dict[str, float]]:
         found["wall"] = round(time.monotonic() - begin_s, 2)
 
 
-def _seconds_by_process() -> dict[tuple[int, str], float]:
+def _processes() -> dict[int, tuple[str, float]]:
+    """The kind and the processor seconds of this process and of those below it."""
     parents: dict[int, int] = {}
     seconds: dict[int, float] = {}
     for folder in Path("/proc").iterdir():
@@ -73,7 +78,7 @@ def _seconds_by_process() -> dict[tuple[int, str], float]:
                 continue
             parents[int(folder.name)] = int(fields[1])
             seconds[int(folder.name)] = (int(fields[11]) + int(fields[12])) * _TICK_S
-    return {(pid, _kind(pid)): seconds[pid] for pid in parents if _is_below(pid, parents)}
+    return {pid: (_kind(pid), seconds[pid]) for pid in parents if _is_below(pid, parents)}
 
 
 def _is_below(pid: int, parents: dict[int, int]) -> bool:
@@ -91,7 +96,4 @@ def _kind(pid: int) -> str:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return "ended"
-    for part, kind in _KINDS:
-        if part in command:
-            return kind
-    return "other"
+    return next((kind for part, kind in _KINDS if part in command), "other")
