@@ -10,11 +10,13 @@ from math import ceil
 from typing import Any
 
 from sundog.engines.base import ENGINES, EngineKind, EngineOptions
-from sundog.engines.pool import PooledKind, ServerPool
+from sundog.engines.pool import PooledKind, PoolServedKind, ServerPool
+from sundog.engines.served import ServerCommand
 from sundog.ir.logical import EngineBlock
 from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pool_names import engine_pool
 from sundog.operators.base import Operator, Traits
+from sundog.secrets import Secrets
 
 MIN_ROWS_IN_FLIGHT, MAX_ROWS_IN_FLIGHT = 2048, 32_768
 REPLICAS_OF_A_CELL = 25
@@ -40,6 +42,14 @@ def pool_of(block: EngineBlock) -> ServerPool | None:
     """Return the pool whose servers come and go; None where the block's replicas are known."""
     kind, options = opened(block)
     return kind.pool(options) if isinstance(kind, PooledKind) else None
+
+
+def pool_server(block: EngineBlock, host: str, port: int, secrets: Secrets) -> ServerCommand:
+    """Return the command that starts one server of an engine's pool on this machine, at an address and port of it.
+    ConfigError where the machine lacks what the server needs."""
+    kind, options = opened(block)
+    assert isinstance(kind, PoolServedKind), f"servers of '{block.kind}' are not started"
+    return kind.pool_server(options, host, port, secrets)
 
 
 def identity(block: EngineBlock) -> Mapping[str, Any]:

@@ -54,7 +54,7 @@ def test_what_contradicts_itself_is_refused(written: dict[str, Any], message: st
 def test_arguments_become_words() -> None:
     arguments: dict[str, Any] = {"enforce_eager": True, "enable_prefix_caching": False, "max-model-len": 64}
     more: dict[str, Any] = {"hf_overrides": {"num_hidden_layers": 2}, "lora_modules": ["a=x", "b=y"]}
-    assert server_argv("python", "m", 5, {**arguments, **more})[9:] == (
+    assert server_argv("python", "m", "127.0.0.1", 5, {**arguments, **more})[9:] == (
         *("--scheduling-policy", "priority"),
         *("--enforce-eager", "--no-enable-prefix-caching", "--max-model-len", "64"),
         *("--hf-overrides", '{"num_hidden_layers": 2}', "--lora-modules", "a=x", "b=y"),
@@ -63,7 +63,7 @@ def test_arguments_become_words() -> None:
 
 @pytest.mark.parametrize("key", ["scheduling_policy", "scheduler-cls"])
 def test_who_names_a_scheduler_gets_no_other(key: str) -> None:
-    argv = server_argv("python", "m", 5, {key: "fcfs"})
+    argv = server_argv("python", "m", "127.0.0.1", 5, {key: "fcfs"})
     assert argv.count("--scheduling-policy") == (key == "scheduling_policy")
     assert "priority" not in argv
 

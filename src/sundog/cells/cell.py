@@ -20,11 +20,13 @@ from sundog.cells.held_parts import HeldPart, HeldParts
 from sundog.cells.mailbox import Mailbox
 from sundog.cells.messages import CellEnded, CellNews, CellSays, CellTask, CellWord, RowsAwaited, WorkPart
 from sundog.cells.owning.client import ExchangeClient
+from sundog.cells.run_scaling import servers_told
 from sundog.cells.sharing import CellShares
 from sundog.cluster.lease_events import CellAsked, ConfirmEnd, DropPart, LeaseEnded, PartSplit, SplitPart, StopCell
 from sundog.cluster.share_events import SetShare
 from sundog.deployment import engine_limits
 from sundog.errors import StoreError, SundogError
+from sundog.execution.coming_replicas import ComingReplicas
 from sundog.execution.input_row import IdentifiedRows
 from sundog.execution.pool_shares import PoolShares
 from sundog.execution.row_way import RowEnd
@@ -67,6 +69,7 @@ class Cell:
         self._shares: CellShares | None = None
         self._servers = CellServers(task.plan)
         self._pools: PoolShares | None = None
+        self._coming: ComingReplicas | None = None
         plan = task.plan
         self._figures = RunFigures({engine_pool(block.name): block.options["model"] for block in plan.logical.engines})
         num_places = sum(number * options.max_concurrency for _, number, options in engine_limits(plan))
@@ -132,7 +135,7 @@ class Cell:
                 ) as work,
             ):
                 assert work.pools is not None, "the calls are made here"
-                self._pools = work.pools
+                self._pools, self._coming = work.pools, work.coming
                 self._shares = CellShares(work.pools, limits, task.plan.shares)
                 feeds = {name: feed for name, feed in work.feeds.items() if isinstance(feed, Feed)}
                 for name, feed in feeds.items():
@@ -168,6 +171,8 @@ class Cell:
                 await self._heed(word, cache)
             assert self._shares is not None, "it has opened its pools"
             self._says.put(self._shares.told())
+            assert self._coming is not None, "it has opened its pools"
+            self._says.put(servers_told(self._coming.num_calls(), self._figures.work))
 
     async def _heed(self, word: CellWord, cache: StateCache) -> None:
         match word:

@@ -14,6 +14,7 @@ from pathlib import Path
 from sundog.cells.hub import CellHub
 from sundog.cells.messages import CellStarter, CellTask
 from sundog.cells.remote_feed import RemoteFeed
+from sundog.cells.run_scaling import RunScaling, StarterOf
 from sundog.cells.sharing import RunShares
 from sundog.errors import ConfigError
 from sundog.execution.coming_replicas import WatchOf, watch_of_source
@@ -34,17 +35,30 @@ class ClusterOptions:
     base_dir: Path
     #: The environment of the driver: cells have those values of it that the flow names.
     environment: Mapping[str, str]
+    #: Seconds from the first row after which the run should have ended; None asks for nothing.
+    finish_in_s: float | None = None
 
 
-def cluster_work(starter: CellStarter, options: ClusterOptions, watch_of: WatchOf = watch_of_source) -> OpenWork:
+def cluster_work(
+    starter: CellStarter,
+    options: ClusterOptions,
+    watch_of: WatchOf = watch_of_source,
+    starter_of: StarterOf | None = None,
+) -> OpenWork:
     """Return the means by which cells work on the rows of a run. `watch_of` gives what hears of servers that come and
-    go, in the driver's process."""
-    return partial(_cluster_work, starter=starter, options=options, watch_of=watch_of)
+    go, in the driver's process; `starter_of` gives what starts those of the run, None where it starts none."""
+    return partial(_cluster_work, starter=starter, options=options, watch_of=watch_of, starter_of=starter_of)
 
 
 @asynccontextmanager
 async def _cluster_work(
-    run: WorkedRun, on_row: OnRow | None, *, starter: CellStarter, options: ClusterOptions, watch_of: WatchOf
+    run: WorkedRun,
+    on_row: OnRow | None,
+    *,
+    starter: CellStarter,
+    options: ClusterOptions,
+    watch_of: WatchOf,
+    starter_of: StarterOf | None,
 ) -> AsyncIterator[RowWork]:
     """`on_row` hears of nothing: rows end elsewhere."""
     assert on_row is None, "nobody streams the rows of a run on many machines"
@@ -78,7 +92,8 @@ async def _cluster_work(
             for changed in feed.listeners:
                 changed.set()
 
-    hub = CellHub(task, options.num_cells, starter, shares, run, tell_listeners, watch_of)
+    scaling = RunScaling(run.plan, watch_of, starter_of, options.finish_in_s)
+    hub = CellHub(task, options.num_cells, starter, shares, run, tell_listeners, scaling)
     for table in run.plan.tables:
         feeds[table.name] = RemoteFeed(table.name, run.record.run_id, run.store, hub, options.num_cells, num_rows)
     try:

@@ -16,7 +16,6 @@ from uuid import uuid4
 from sundog.cells.handing import ServerHands, SetServers
 from sundog.cells.messages import (
     CellEnded,
-    CellLine,
     CellLost,
     CellNews,
     CellStarter,
@@ -26,6 +25,8 @@ from sundog.cells.messages import (
     WorkPart,
 )
 from sundog.cells.remote_feed import BucketRows
+from sundog.cells.run_scaling import RunScaling, ServersTold
+from sundog.cells.seats import COUNTED, CellSeat, HubBucket, summed
 from sundog.cells.sharing import RunShares, SharesTold
 from sundog.cluster.lease_events import (
     BucketAdded,
@@ -46,7 +47,6 @@ from sundog.cluster.lease_events import (
 from sundog.cluster.leases import DEAD_AFTER_S, LeaseBook
 from sundog.cluster.share_events import SetShare
 from sundog.errors import RunError
-from sundog.execution.coming_replicas import WatchOf
 from sundog.runtime.feed import too_many_failures
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_work import WorkedRun
@@ -57,43 +57,6 @@ MAX_STARTS = 3
 """Cells at one place that end one after the other before one of them has ended a part."""
 END_S = 60.0
 """A cell that was told to end has so long for it."""
-_COUNTED = (
-    "num_done",
-    "num_failed",
-    "num_dropped",
-    "num_not_run",
-    "num_asked",
-    "num_asked_by_ended",
-    "num_executed",
-    "num_reused",
-    "num_prompt_tokens",
-    "num_output_tokens",
-)
-
-
-class _Bucket:
-    """A bucket: the object with its rows, and the logs of those that are gone and held some of them."""
-
-    def __init__(self, rows: BucketRows, name: str) -> None:
-        self.table = rows.table
-        self.name = name
-        self.is_split = rows.is_split
-        self.partition = rows.partition
-        self.logs: list[str] = []
-
-
-class _Seat:
-    """The cell that is at a place, and its line."""
-
-    def __init__(self, place: int, name: str, line: CellLine) -> None:
-        self.place = place
-        self.name = name
-        self.line = line
-        self.progress = Progress()
-        self.parts: set[PartKey] = set()
-        self.has_ended_part = False
-        self.ended: CellEnded | None = None
-        self.is_gone = asyncio.Event()
 
 
 class CellHub:
@@ -108,26 +71,27 @@ class CellHub:
         shares: RunShares,
         run: WorkedRun,
         on_rows: Callable[[], None],
-        watch_of: WatchOf,
+        scaling: RunScaling,
     ) -> None:
         assert run.store.cache is not None, "the state lies at a URL"
         self._task = task
         self._num_cells = num_cells
         self._starter = starter
         self._shares = shares
-        self._hands = ServerHands(run.plan, num_cells, watch_of, self._tell_servers)
+        self._hands = ServerHands(run.plan, num_cells, scaling.watch_of, self._tell_servers)
+        self._scaling = scaling
         self._run = run
         self._cache = run.store.cache
-        self._before = {name: getattr(run.figures.progress, name) for name in _COUNTED}
+        self._before = {name: getattr(run.figures.progress, name) for name in COUNTED}
         self._gone_progress: list[Progress] = []
         self._on_rows = on_rows
         self._book = LeaseBook(DEAD_AFTER_S)
         self._awake_s = 0.0
-        self._buckets: list[_Bucket] = []
+        self._buckets: list[HubBucket] = []
         self._num_open: defaultdict[str, int] = defaultdict(int)
         self._num_awaiting: defaultdict[str, int] = defaultdict(int)
         self._ended_parts: set[tuple[PartKey, int]] = set()
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, CellSeat] = {}
         self._sealing: dict[str, asyncio.Task[None]] = {}
         self._starts: defaultdict[int, int] = defaultdict(int)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,7 +102,7 @@ class CellHub:
     async def add_bucket(self, rows: BucketRows) -> None:
         """Keep a bucket's rows where all cells see them, and lease them."""
         number, table, num_rows = len(self._buckets), rows.table, rows.num_rows
-        bucket = _Bucket(rows, f"{self._task.scratch}/{number:06}.parquet")
+        bucket = HubBucket(rows, f"{self._task.scratch}/{number:06}.parquet")
         self._buckets.append(bucket)
         self._num_open[table] += num_rows
         await asyncio.to_thread(self._cache.put_scratch, bucket.name, rows.body)
@@ -217,14 +181,14 @@ class CellHub:
         name = f"cell-{place}-{uuid4().hex[:8]}"
         plan = self._shares.join(self._awake_s, name, place)
         line = await self._starter.start(replace(self._task, plan=plan), name)
-        seat = self._seats[name] = _Seat(place, name, line)
+        seat = self._seats[name] = CellSeat(place, name, line)
         self._handle(CellJoined(self._awake_s, name))
         self._spawn(self._follow(seat))
         self._hands.join(name)
         if self._is_stopping:
             self._tell(seat, StopCell(name))
 
-    async def _follow(self, seat: _Seat) -> None:
+    async def _follow(self, seat: CellSeat) -> None:
         """Hear a cell until it has ended or is taken for dead, and put another one in its place."""
         hearing = asyncio.ensure_future(self._hear_all(seat))
         gone = asyncio.ensure_future(seat.is_gone.wait())
@@ -249,13 +213,13 @@ class CellHub:
                 )
             await self._start(seat.place)
 
-    async def _hear_all(self, seat: _Seat) -> None:
+    async def _hear_all(self, seat: CellSeat) -> None:
         """Hear a cell until it has ended, or its line is cut."""
         with suppress(CellLost):
             while seat.ended is None:
                 await self._hear(seat, await seat.line.news())
 
-    async def _hear(self, seat: _Seat, news: CellNews) -> None:
+    async def _hear(self, seat: CellSeat, news: CellNews) -> None:
         if any(isinstance(said, LeaseEnded) for said in news.says):
             await self._read([seat])
         if seat.name not in self._seats:
@@ -270,6 +234,8 @@ class CellHub:
                     self._handle(said, at=self._awake_s)
                 case SharesTold():
                     self._tell_shares(self._shares.hear(self._awake_s, seat.name, said))
+                case ServersTold():
+                    self._scaling.hear(seat.name, said)
                 case RowsAwaited(table=table, row_ids=row_ids):
                     self._num_awaiting[table] += len(row_ids)
                 case CellEnded():
@@ -302,7 +268,7 @@ class CellHub:
                 if seat is not None:
                     self._tell(seat, action)
 
-    async def _lease(self, seat: _Seat, lease: LeasePart) -> None:
+    async def _lease(self, seat: CellSeat, lease: LeasePart) -> None:
         """Tell a lease once the logs of those that held the rows before are sealed and read."""
         bucket = self._buckets[lease.part.bucket]
         logs = tuple(bucket.logs)
@@ -311,7 +277,7 @@ class CellHub:
         work = WorkPart(lease, bucket.table, bucket.name, bucket.is_split, bucket.partition, names)
         await self._send(seat, (work,))
 
-    def _part_ended(self, seat: _Seat, said: LeaseEnded) -> None:
+    def _part_ended(self, seat: CellSeat, said: LeaseEnded) -> None:
         seat.has_ended_part = True
         self._starts[seat.place] = 1
         key = (said.part, said.epoch)
@@ -322,7 +288,7 @@ class CellHub:
         self._num_open[self._buckets[said.part.bucket].table] -= said.stop - said.part.start
         self._changed.set()
 
-    def _retire(self, seat: _Seat) -> None:
+    def _retire(self, seat: CellSeat) -> None:
         """Let a cell that is gone, or taken for dead, write nothing more, and take in what it has done."""
         del self._seats[seat.name]
         seat.is_gone.set()
@@ -333,16 +299,17 @@ class CellHub:
                 logs.append(seat.name)
         self._sealing[seat.name] = asyncio.ensure_future(self._seal(seat))
 
-    async def _seal(self, seat: _Seat) -> None:
+    async def _seal(self, seat: CellSeat) -> None:
         await asyncio.to_thread(self._cache.seal, f"{self._task.command}.{seat.name}")
         await self._starter.tell_gone(seat.name)
         run = self._run
         self._hands.gone(seat.name)
+        self._scaling.gone(seat.name)
         self._tell_shares(self._shares.gone(self._awake_s, seat.name, run.store, run.record.run_id))
         self._on_rows()
         self._changed.set()
 
-    def _tell(self, seat: _Seat, word: CellWord) -> None:
+    def _tell(self, seat: CellSeat, word: CellWord) -> None:
         self._spawn(self._send(seat, (word,)))
 
     def _tell_shares(self, words: Iterable[SetShare]) -> None:
@@ -356,7 +323,7 @@ class CellHub:
         if seat is not None:
             self._tell(seat, word)
 
-    async def _send(self, seat: _Seat, words: tuple[CellWord, ...]) -> None:
+    async def _send(self, seat: CellSeat, words: tuple[CellWord, ...]) -> None:
         with suppress(CellLost):  # whoever follows the cell sees that too
             await seat.line.tell(words)
 
@@ -370,21 +337,21 @@ class CellHub:
             self._tell_shares(words)
             if reached is not None:
                 self.stop(reached)
+            self._scaling.due(self._awake_s, self._run.figures.progress, sum(self._num_open.values()))
 
     async def _read_often(self) -> None:
         while True:
             await asyncio.sleep(READ_EVERY_S)
             await self._read(list(self._seats.values()))
 
-    async def _read(self, seats: Iterable[_Seat]) -> None:
+    async def _read(self, seats: Iterable[CellSeat]) -> None:
         names = [f"{self._task.command}.{seat.name}" for seat in seats]
         await asyncio.to_thread(self._cache.read, names)
         self._on_rows()
 
     def _count(self) -> None:
         living = [seat.progress for seat in self._seats.values()]
-        for name in _COUNTED:
-            of_cells = sum(getattr(one, name) for one in (*self._gone_progress, *living))
+        for name, of_cells in summed([*self._gone_progress, *living]).items():
             setattr(self._run.figures.progress, name, self._before[name] + of_cells)
         num_failed, max_errors = self._run.figures.progress.num_failed, self._run.options.max_errors
         if max_errors is not None and num_failed > max_errors and not self._is_stopping:

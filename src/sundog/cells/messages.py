@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sundog.cells.handing import SetServers
 from sundog.cells.owning.line import OwnerLine
+from sundog.cells.run_scaling import ServersTold
 from sundog.cells.sharing import SharesTold
 from sundog.cluster.lease_events import (
     CellAsked,
@@ -102,7 +103,7 @@ class CellEnded:
     error: SundogError | None
 
 
-CellSays = CellAsked | PartSplit | LeaseEnded | RowsAwaited | SharesTold | CellEnded
+CellSays = CellAsked | PartSplit | LeaseEnded | RowsAwaited | SharesTold | ServersTold | CellEnded
 """The words of a cell."""
 
 

@@ -6,7 +6,7 @@ Owns the estimate of what is left, and which deed follows a decision of cluster.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -92,6 +92,12 @@ class EngineScaling:
         self._num_calls: dict[str, int] = {}
         #: Servers that take nothing more and are ended once nothing runs there.
         self._draining: set[str] = set()
+        self._found: set[str] = set()
+
+    @property
+    def urls(self) -> Collection[str]:
+        """Return the servers that have been found and have not vanished."""
+        return self._found
 
     def estimated(self, event: WorkEstimated) -> None:
         """Hear what is left to do, each second."""
@@ -133,11 +139,13 @@ class EngineScaling:
         url, now_s = news.base_url, self._now_s()
         match news:
             case ReplicaFound():
+                self._found.add(url)
                 self._heard.put_nowait(news)
                 self._take(EngineStarted(now_s, url))
             case ReplicaLeaving():
                 self._take(EngineNoticed(now_s, url))
             case ReplicaVanished():
+                self._found.discard(url)
                 self._draining.discard(url)
                 self._num_calls.pop(url, None)
                 self._heard.put_nowait(news)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sundog.engines.base import Engine, EngineKind
+from sundog.engines.served import ServerCommand
 from sundog.secrets import Secrets
 
 _SERVICE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -25,6 +26,8 @@ class RayReplicas(BaseModel):
     max: int = Field(ge=1)
     #: GPUs of one server.
     gpus: float = Field(default=1.0, ge=0.0)
+    #: Processors of one server.
+    cpus: float = Field(default=1.0, gt=0.0)
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
@@ -82,6 +85,16 @@ class PooledKind(EngineKind, Protocol):
 
     def at(self, options: Any, base_url: str, secrets: Secrets) -> Engine:
         """Return the engine of one server of the pool, not started."""
+        ...
+
+
+@runtime_checkable
+class PoolServedKind(PooledKind, Protocol):
+    """A kind whose pool may have servers that a run starts."""
+
+    def pool_server(self, options: Any, host: str, port: int, secrets: Secrets) -> ServerCommand:
+        """Return the command that starts one server of the pool on this machine, at an address and port of it.
+        ConfigError where the machine lacks what the server needs."""
         ...
 
 

@@ -92,6 +92,19 @@ class ComingReplicas:
                 await stack.enter_async_context(beside(self._hear(pool), self._mind_emptiness(pool)))
             yield
 
+    def num_calls(self) -> dict[str, dict[str, int]]:
+        """Return by engine and base_url how many calls run on each server or wait for it, those that take no more
+        included."""
+        counts: dict[str, dict[str, int]] = {}
+        for pool in self._coming:
+            views = {
+                one.replica_id: one.num_running + one.num_waiting for one in self._driver.pools[pool.name].replicas
+            }
+            of_engine = counts[pool.block.name] = {url: views.get(one, 0) for url, one in pool.replicas.items()}
+            for url, replica_ids in pool.draining.items():
+                of_engine[url] = of_engine.get(url, 0) + sum(views.get(one, 0) for one in replica_ids)
+        return counts
+
     async def _hear(self, pool: _ComingPool) -> None:
         try:
             async with aclosing(pool.watch.watch()) as news:

@@ -82,7 +82,7 @@ async def local_work(
         health = Health(pools.engines, pools.names(), pools.servers, driver)
         coming = ComingReplicas(pools, driver, waits, watch_of)
         async with follower.reviewing(), health.watching(), coming.watching():
-            yield RowWork(feeds, follower.drains.begin, PoolShares(pools, driver))
+            yield RowWork(feeds, follower.drains.begin, PoolShares(pools, driver), coming)
 
 
 def _feeds(run: WorkedRun, means: CallMeans, follower: Follower, on_row: OnRow | None) -> dict[str, Feed]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sundog.execution.coming_replicas import ComingReplicas
 from sundog.execution.input_row import IdentifiedRows
 from sundog.execution.pool_shares import PoolShares
 from sundog.ir.physical import PhysicalPlan
@@ -63,6 +64,8 @@ class RowWork:
     begin: Callable[[str, int], None]
     #: The limits of its pools; None where other processes make the calls.
     pools: PoolShares | None = None
+    #: The servers that come and go; None where other processes make the calls.
+    coming: ComingReplicas | None = None
 
 
 @dataclass(frozen=True, slots=True)

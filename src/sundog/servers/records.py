@@ -133,9 +133,10 @@ def record_key(identity: Mapping[str, Any], place: str) -> str:
     return f"{fingerprint(dict(identity), size_bytes=6).hex()}-{place}"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port of an address of this machine that nobody listens at now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
 

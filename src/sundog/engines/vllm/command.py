@@ -36,13 +36,15 @@ def argument_name(key: str) -> str:
     return key.replace("-", "_")
 
 
-def server_argv(python: str, model: str, port: int, arguments: Mapping[str, ServerArgument]) -> tuple[str, ...]:
-    """Return the command that starts one server.
+def server_argv(
+    python: str, model: str, host: str, port: int, arguments: Mapping[str, ServerArgument]
+) -> tuple[str, ...]:
+    """Return the command that starts one server, which listens at an address of its machine.
 
     `arguments`: true and false are switches; a list gives several values; a mapping is written as JSON. Where none of
     them says who schedules, the server ranks by the requests' priority.
     """
-    command = [python, "-m", SERVER_MODULE, "--model", model, "--host", "127.0.0.1", "--port", str(port)]
+    command = [python, "-m", SERVER_MODULE, "--model", model, "--host", host, "--port", str(port)]
     if not SWITCHES & {argument_name(key) for key in arguments}:
         command += ["--scheduling-policy", "priority"]
     for key, value in arguments.items():

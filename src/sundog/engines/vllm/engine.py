@@ -83,6 +83,7 @@ OF_SPEED = frozenset(
 )
 
 
+LOOPBACK = "127.0.0.1"
 PLUGIN = "sundog.vllm_plugin"
 ENVELOPE_ARGUMENT = "sundog"
 """The argument under which our plugin finds what a request says of its workflow; as JSON text, since the values are
@@ -302,34 +303,48 @@ class VLLMKind:
         return options.pool
 
     def at(self, options: VLLMOptions, base_url: str, secrets: Secrets) -> Engine:
+        if options.pool is not None and options.pool.ray is not None:
+            # A machine of the cluster: no proxy of the environment leads there.
+            return self.attach(options, base_url, secrets)
         return VLLMEngine(options, base_url, secrets)
 
     def starts_by_itself(self, options: VLLMOptions) -> bool:
         return options.start
 
     def server(self, options: VLLMOptions, replica: int, port: int, secrets: Secrets) -> ServerCommand:
-        python = python_of(options.python)
-        check_python(python)
-        arguments = {"max_num_seqs": options.max_concurrency, "enable_prompt_tokens_details": True, **options.arguments}
-        written = {key: secrets.reveal(value) for key, value in options.environment.items()}
-        environment = server_environment(options.device, replica, options.replicas, arguments, written)
-        if options.api_key is not None:
-            # The command line is readable by everybody on the machine.
-            environment["VLLM_API_KEY"] = secrets.reveal(options.api_key)
-        base_url = f"http://127.0.0.1:{port}/v1"
-        identity = options.model_dump(mode="json", include={"model", "arguments", "device", "python", "environment"})
-        return ServerCommand(
-            server_argv(python, options.model, port, secrets.reveal_all(arguments)),
-            environment,
-            base_url,
-            health_url(base_url),
-            {"kind": "vllm", **identity, "max_num_seqs": options.max_concurrency},
-            options.ready_timeout_s,
-        )
+        return _command(options, LOOPBACK, port, secrets, replica, options.replicas)
+
+    def pool_server(self, options: VLLMOptions, host: str, port: int, secrets: Secrets) -> ServerCommand:
+        # Ray has put the GPUs of one server into the environment.
+        return _command(options, host, port, secrets, 0, 1)
 
     def attach(self, options: VLLMOptions, base_url: str, secrets: Secrets) -> Engine:
         # On this machine: no proxy of the environment leads there.
         return VLLMEngine(options.model_copy(update={"proxy": ""}), base_url, secrets)
+
+
+def _command(
+    options: VLLMOptions, host: str, port: int, secrets: Secrets, replica: int, num_replicas: int
+) -> ServerCommand:
+    """Return the command of a server that is one of so many on its machine. ConfigError where vLLM is not there."""
+    python = python_of(options.python)
+    check_python(python)
+    arguments = {"max_num_seqs": options.max_concurrency, "enable_prompt_tokens_details": True, **options.arguments}
+    written = {key: secrets.reveal(value) for key, value in options.environment.items()}
+    environment = server_environment(options.device, replica, num_replicas, arguments, written)
+    if options.api_key is not None:
+        # The command line is readable by everybody on the machine.
+        environment["VLLM_API_KEY"] = secrets.reveal(options.api_key)
+    base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+    identity = options.model_dump(mode="json", include={"model", "arguments", "device", "python", "environment"})
+    return ServerCommand(
+        server_argv(python, options.model, host, port, secrets.reveal_all(arguments)),
+        environment,
+        base_url,
+        health_url(base_url),
+        {"kind": "vllm", **identity, "max_num_seqs": options.max_concurrency},
+        options.ready_timeout_s,
+    )
 
 
 def serves_plugin(arguments: Mapping[str, ServerArgument]) -> bool:

@@ -20,6 +20,8 @@ class PoolWork:
         self.begin_s = inf
         self.end_s = 0.0
         self.num_calls = 0
+        #: Seconds of all attempts, summed.
+        self.calls_s = 0.0
         #: True where the prompt tokens are those of distinct blocks, what a prefix cache without end would have left to
         #: compute; otherwise they are the computed ones.
         self.is_distinct = True
@@ -40,6 +42,7 @@ class PoolWork:
     def heard(self, attempt: Attempt) -> None:
         """Count an attempt that has ended."""
         self.begin_s = min(self.begin_s, attempt.began_s)
+        self.calls_s += attempt.ended_s - attempt.began_s
         if attempt.num_answered:
             self.end_s = attempt.ended_s
             self.num_calls += attempt.num_answered
