@@ -110,13 +110,14 @@ class Processes(ToldReplicas):
         super().__init__()
         self._block = block
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        self.num_started = 0
+        #: Those that it has started.
+        self.urls: list[str] = []
 
     def want(self, num_engines: int) -> None:
         while len(self.running) < num_engines:
             command = pool_server(self._block, "127.0.0.1", free_port(), Secrets({}))
             self.running[command.base_url] = subprocess.Popen(command.argv, env=dict(command.environment))
-            self.num_started += 1
+            self.urls.append(command.base_url)
             self.tell(ReplicaFound(command.base_url))
 
     def end(self, base_url: str) -> None:
@@ -136,7 +137,9 @@ class Processes(ToldReplicas):
 
 
 @pytest.mark.parametrize("dies", [False, True])
-def test_cells_have_the_servers_that_the_driver_starts(tmp_path: Path, dies: bool) -> None:
+def test_cells_have_the_servers_that_the_driver_starts(
+    tmp_path: Path, dies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pool = {"ray": {"min": 1, "max": 2, "gpus": 0}}
     (tmp_path / "flow.yaml").write_text(flow_text(tmp_path, max_concurrency=4, pool=pool), encoding="utf-8")
     rows = "".join(json.dumps({"id": number}) + "\n" for number in range(NUM_ROWS))
@@ -144,6 +147,14 @@ def test_cells_have_the_servers_that_the_driver_starts(tmp_path: Path, dies: boo
     if dies:
         (tmp_path / "dies").touch()
     machines, starters = Machines(tmp_path, 2), list[Processes]()
+    last: dict[str, EngineUse] = {}
+    hear = RunScaling.hear
+
+    def keep(scaling: RunScaling, cell: str, told: ServersTold) -> None:
+        (last[cell],) = told.uses
+        hear(scaling, cell, told)
+
+    monkeypatch.setattr(RunScaling, "hear", keep)
 
     def starter_of(block: EngineBlock) -> Processes:
         starters.append(Processes(block))
@@ -157,4 +168,8 @@ def test_cells_have_the_servers_that_the_driver_starts(tmp_path: Path, dies: boo
             kill(process)
     assert report.num_done == NUM_ROWS
     assert output == b"".join(b'{"id":%d,"said":"ROW %d"}\n' % (number, number) for number in range(NUM_ROWS))
-    assert starters[0].num_started == 1 + dies
+    assert len(starters[0].urls) == 1 + dies
+    assert sum(use.num_ended for use in last.values()) == NUM_ROWS, "cells tell what they have done"
+    assert all(use.calls_s > 0.0 for use in last.values() if use.num_ended)
+    told = {url: number for use in last.values() for url, number in use.num_calls}
+    assert told == {starters[0].urls[-1]: 0}, "and that nothing runs any more"

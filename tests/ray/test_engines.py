@@ -145,7 +145,9 @@ def drain(node_id: str) -> None:
     assert is_accepted, "there is such a node"
 
 
-def test_servers_leave_a_machine_that_will_be_taken_away(cluster: Cluster, folder: Path) -> None:
+def test_servers_leave_a_machine_that_will_be_taken_away_and_vanish_with_one_that_is_lost(
+    cluster: Cluster, folder: Path
+) -> None:
     from sundog.ray.engines import RayEngines  # which imports ray
 
     plan = plan_session(load_plan(folder / "flow.yaml", {}), folder, read_config(str(folder / "own"))).plan
@@ -153,7 +155,7 @@ def test_servers_leave_a_machine_that_will_be_taken_away(cluster: Cluster, folde
     block = replace(
         block, options={**block.options, "replicas": 9, "pool": {"ray": {"max": 9, "gpus": 0, "cpus": 1.5}}}
     )
-    doomed = next(iter(cluster.worker_nodes))
+    doomed, lost = list(cluster.worker_nodes)[:2]
 
     async def main() -> None:
         engines = RayEngines(block, {})
@@ -166,6 +168,10 @@ def test_servers_leave_a_machine_that_will_be_taken_away(cluster: Cluster, folde
         assert leaving.base_url in found
         engines.end(leaving.base_url)
         assert await anext(news) == ReplicaVanished(leaving.base_url)
+        await asyncio.to_thread(cluster.remove_node, lost, allow_graceful=False)
+        gone = await anext(news)
+        assert isinstance(gone, ReplicaVanished)
+        assert gone.base_url in found - {leaving.base_url}
         await engines.close()
         await news.aclose()
 
