@@ -87,12 +87,12 @@ def test_there_are_the_fewest_servers_until_calls_are_measured_and_then_enough_f
     asyncio.run(main())
 
 
-def test_nobody_wishes_for_an_end_and_the_fewest_servers_stay() -> None:
+def test_without_a_wished_finish_there_are_as_many_as_calls_can_fill() -> None:
     async def main() -> None:
         world = Running(2, 8, None)
-        assert len(await world.at(0.5, 0)) == 2
-        world.told("x", 100, 5000.0, u1=10, u2=10)
-        assert len(await world.at(100.0, 100)) == 2
+        assert len(await world.at(0.5, 0)) == 8
+        world.told("x", 9960, 5000.0, u1=10, u2=10, u3=10, u4=10)
+        assert await world.at(100.0, 9960) == ["u1", "u2", "u3", "u4"]
         world.reading.cancel()
 
     asyncio.run(main())
@@ -161,7 +161,9 @@ def test_cells_have_the_servers_that_the_driver_starts(
         return starters[-1]
 
     try:
-        work = cluster_work(machines.starter, ClusterOptions(2, tmp_path, {}), starter_of=starter_of)
+        work = cluster_work(
+            machines.starter, ClusterOptions(2, tmp_path, {}, finish_in_s=3600.0), starter_of=starter_of
+        )
         report, output = machines.run(work)
     finally:
         for process in starters[0].running.values():

@@ -35,7 +35,7 @@ class ClusterOptions:
     base_dir: Path
     #: The environment of the driver: cells have those values of it that the flow names.
     environment: Mapping[str, str]
-    #: Seconds from the first row after which the run should have ended; None asks for nothing.
+    #: Seconds after which the run should have ended, None for as soon as can be: so many engines does it start.
     finish_in_s: float | None = None
 
 

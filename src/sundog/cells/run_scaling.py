@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf
 
 from sundog.cells.scaling import EngineScaling, EngineStarter, PlannedCalls, WorkLeft, work_estimated
 from sundog.cluster.scale import ScaleBounds
@@ -68,14 +67,15 @@ class _Scaled:
 
 class RunScaling:
     """The driver's side, for all engines of a run. `watch_of`: for servers that others start. `starter_of`: None where
-    the run starts none. `finish_in_s`: counted from the beginning, None asks for nothing."""
+    the run starts none. `finish_in_s`: counted from the beginning, None for
+    as soon as can be."""
 
     def __init__(
         self, plan: PhysicalPlan, watch_of: WatchOf, starter_of: StarterOf | None, finish_in_s: float | None
     ) -> None:
         self._watch_of = watch_of
         self._now_s = 0.0
-        finish_s = inf if finish_in_s is None else finish_in_s
+        finish_s = 0.0 if finish_in_s is None else finish_in_s
         self._engines = {} if starter_of is None else dict(self._scaled(plan, starter_of, finish_s))
 
     def watch_of(self, block: EngineBlock) -> ReplicaWatch:

@@ -14,7 +14,8 @@ class RayOptions:
     address: str | None = None
     #: The cells that work on rows; None for what the engines need.
     num_cells: int | None = None
-    #: Seconds after which the run should have ended; pools of engines grow until that holds. None asks for nothing.
+    #: Seconds after which the run should have ended; pools of engines grow until that holds. None for as
+    #: soon as can be.
     finish_in_s: float | None = None
     #: The owners of equal calls; None for what the cells need.
     num_owners: int | None = None
