@@ -90,7 +90,7 @@ class RunScaling:
                 self._engines[use.engine].uses[cell] = use
 
     def gone(self, cell: str) -> None:
-        """Nothing of a cell runs any more."""
+        """Forget what runs for a cell, which is gone."""
         for engine in self._engines.values():
             use = engine.uses.get(cell)
             if use is not None:

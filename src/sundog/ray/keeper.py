@@ -20,7 +20,7 @@ TERM_S = 10.0
 """A server that was asked to end has so long for it."""
 
 
-def main() -> None:
+def keep_server() -> None:
     """Do what the module says."""
     if os.fork():
         os._exit(0)
@@ -45,4 +45,4 @@ def _end(server: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    keep_server()
