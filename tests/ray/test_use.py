@@ -65,6 +65,24 @@ def test_a_process_that_is_connected_uses_no_other_cluster(cluster: Cluster) -> 
         pass
 
 
+def test_functions_run_in_the_folder_of_the_flow(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(
+        """
+name: reading
+inputs: {rows: {path: rows.jsonl}}
+nodes: {read: {python: {call: "reading:word", args: {number: "{{ row.id }}"}}}}
+outputs: {word: "{{ read }}"}
+"""
+    )
+    (tmp_path / "reading.py").write_text("def word(number):\n    return open('words.txt').read().split()[number]\n")
+    (tmp_path / "words.txt").write_text("one two")
+    (tmp_path / "rows.jsonl").write_text('{"id": 0}\n{"id": 1}\n')
+    words = ("--on", "ray", "--address", cluster.address, "--cells", "2", "--state", f"file://{tmp_path}/state")
+    ran = command(tmp_path, "run", "flow.yaml", "--output", "out.jsonl", *words)
+    assert ran.exit_code == 0, ran.stderr
+    assert (tmp_path / "out.jsonl").read_text() == '{"word":"one"}\n{"word":"two"}\n'
+
+
 def test_options_of_a_cluster_need_it(tmp_path: Path) -> None:
     write_review(tmp_path)
     with pytest.raises(TypeError, match="cells is of a run on a cluster: say on='ray'"):

@@ -6,6 +6,7 @@ Owns what crosses between processes. What a cell does is in `sundog.cells`.
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import threading
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ class CellActor:
         return installed_here(), await asyncio.to_thread(_obstacle, task)
 
     async def begin(self, task: CellTask, name: str) -> None:
-        """Start the cell."""
+        """Start the cell. Functions of the flow find its files from the working directory: Ray's own is anywhere."""
+        os.chdir(task.base_dir)
         cell = self._cell = Cell(task, name, lambda url: read_config(url).state_dir)
         threading.Thread(target=lambda: run_loop(cell.run()), name=name, daemon=True).start()
 
