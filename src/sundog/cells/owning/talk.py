@@ -20,6 +20,8 @@ LISTEN_S = 10.0
 ANSWER_S = 10.0
 """What has no reply for so long was lost."""
 AGAIN_AFTER_S = 0.2
+GATHER_S = 0.05
+"""What is said within this time after a batch was answered goes in one batch: little beside a call of a model."""
 PATIENCE_S = 300.0
 """The cell ends where its owner is away for so long."""
 
@@ -97,8 +99,8 @@ class OwnerTalk:
                 await self._has_said.wait()
                 continue
             await self._hear(partial(self._line.ask, batch), ANSWER_S)
-            if self._asker.next_batch() is batch:
-                await asyncio.sleep(AGAIN_AFTER_S)
+            # A message costs both sides more than the keys in it.
+            await asyncio.sleep(AGAIN_AFTER_S if self._asker.next_batch() is batch else GATHER_S)
 
     async def _listen(self) -> None:
         while True:
