@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 
-from sundog.config import read_config
+from sundog.config import Config, environment_secrets, read_config
 from sundog.errors import ConfigError
 from sundog.runtime.kept_runs import event_logs, run_id_of
+from sundog.runtime.run_options import RunOptions
 from sundog.runtime.watched_run import read_standing
+from sundog.session.flow_file import load_plan
+from sundog.session.session import plan_session
 from sundog.store.segments import cache
+from sundog.store.segments.storage import ObjectStorage
 from tests.cells.cluster_runs import Machines
 from tests.cli.flows import sundog, write_review
+from tests.store.segments.storages import opened
 
 NUM_ROWS = 12
 
@@ -81,3 +86,14 @@ def test_a_run_of_one_process_has_no_cells(tmp_path: Path) -> None:
     assert "no event log of a cell '0' was kept\n  it was worked on by one process" in ran.stderr
     assert sundog(tmp_path, "trace", "last", "--row", "1", "--cell", "0").exit_code == 2
     assert sundog(tmp_path, "trace", "last").exit_code == 0
+
+
+def test_the_plan_of_a_run_that_begins_is_there_for_others(tmp_path: Path) -> None:
+    """Its rows may run for days before anything else of its folder is kept."""
+    write_review(tmp_path)
+    url = f"file://{tmp_path}/state"
+    working, looking = (opened(ObjectStorage(url), tmp_path / name).folder for name in ("working", "looking"))
+    session = plan_session(load_plan(tmp_path / "flow.yaml", {}), tmp_path, Config(working, environment_secrets()))
+    with session.open_run(RunOptions(working)) as run:
+        run_id = run.record.run_id
+    assert read_standing(looking, run_id).plan is not None
