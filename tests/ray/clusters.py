@@ -51,6 +51,8 @@ def ray_cluster(num_nodes: int = NUM_NODES, *, takes_jobs: bool = False) -> Iter
                 "dashboard_agent_listen_port": 0,
             }  # other clusters of this machine have others
             cluster.add_node(**NODE, **ports, include_dashboard=takes_jobs, temp_dir=folder)
+        # Jobs look here for their own cluster, and take any of this machine where nothing is.
+        Path(folder, "ray_current_cluster").write_text(cluster.address)
         fill_up(cluster, num_nodes)
         yield cluster
     finally:

@@ -43,6 +43,7 @@ def connected(address: str | None) -> Iterator[None]:
     require_ray()
     import ray
 
+    _check_form(address)
     if ray.is_initialized():
         now = ray.get_runtime_context().gcs_address
         if address not in (None, "auto", now):
@@ -51,7 +52,7 @@ def connected(address: str | None) -> Iterator[None]:
             )
         yield
         return
-    _check_address(address)
+    _check_answer(address)
     try:
         with _quiet():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
@@ -79,25 +80,35 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _check_address(address: str | None) -> None:
-    """ConfigError for an address that no driver can use, or at which nobody listens."""
-    if address is None or address in ("auto", "local"):
-        return
+def _check_form(address: str | None) -> None:
+    """ConfigError for an address that no driver can use."""
     if takes_jobs(address):
         raise ConfigError(
             f"{address} is a job server, which takes commands and no drivers",
             hint=f"submit the run: sundog run FLOW --on ray --address {address}; or name HOST:6379 on a node",
         )
-    host, colon, port = address.rpartition(":")
-    if "://" in address or not (host and colon and port.isdigit()):
+    if address is not None and address not in ("auto", "local") and _place_of(address) is None:
         raise ConfigError(
             f"'{address}' is no address of a Ray cluster",
             hint="write HOST:PORT on a node of the cluster, or http://HOST:8265 to submit a job from elsewhere",
         )
+
+
+def _check_answer(address: str | None) -> None:
+    """ConfigError for an address at which nobody listens."""
+    place = None if address is None else _place_of(address)
+    if place is None:
+        return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
+        socket.create_connection(place, ANSWER_S).close()
     except OSError as error:
         raise ConfigError(
             f"no Ray answers at {address}: {error.strerror or error}",
             hint="start one with `ray start --head`, or name another with --address or RAY_ADDRESS",
         ) from error
+
+
+def _place_of(address: str) -> tuple[str, int] | None:
+    """Return the host and port of an address; None for another one."""
+    host, _, port = address.rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdigit() and "://" not in address else None
