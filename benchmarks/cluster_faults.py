@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clusters.cluster_runs import NUM_CELLS, report_of, start_run
 from clusters.endpoint import Endpoint, counting_endpoint
@@ -106,7 +106,19 @@ def stop_cell(scene: Scene) -> None:
 
 
 def remove_node(scene: Scene) -> None:
-    scene.cluster.remove_node(random.choice(list(scene.cluster.worker_nodes)), allow_graceful=False)
+    """Remove a node on which the driver is not: with its own machine a driver ends too, which a process here does
+    not."""
+    of_driver = {_parent(pid) for pid in processes_of("ray::OwnerActor")}
+    others = [node for node in scene.cluster.worker_nodes if _raylet(node) not in of_driver]
+    scene.cluster.remove_node(random.choice(others), allow_graceful=False)
+
+
+def _raylet(node: Any) -> int:
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 FAULTS: dict[str, Callable[[Scene], None]] = {
