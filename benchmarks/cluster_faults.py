@@ -29,7 +29,7 @@ from machine import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the tests' cluster
 
-from tests.ray.clusters import fill_up, ray_cluster
+from tests.ray.clusters import fill_up, processes_of, ray_cluster
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -78,20 +78,6 @@ class Scene:
         self.process.kill()
         self.process.communicate()
         self.start()
-
-
-def processes_of(title: str) -> list[int]:
-    """The processes of Ray's workers with a title."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                command = (folder / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:  # it has ended
-                continue
-            if command.startswith(title):
-                found.append(int(folder.name))
-    return sorted(found)
 
 
 def kill_one(title: str) -> Callable[[Scene], None]:

@@ -110,7 +110,7 @@ class Processes(ToldReplicas):
         super().__init__()
         self._block = block
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        #: Those that it has started.
+        #: The ones that it has started.
         self.urls: list[str] = []
 
     def want(self, num_engines: int) -> None:

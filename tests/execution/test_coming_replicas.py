@@ -119,18 +119,26 @@ def test_a_run_waits_for_its_first_server(
     assert words.endswith("(Kubernetes service llms/llama, for 60 s at most)")
 
 
+async def run_while_one_leaves(
+    cluster: FakeKubernetes, folder: Path, held: HeldServer, second: Server
+) -> asyncio.Future[sd.Result]:
+    """A run of which one server has four calls that stand, and is to go; the other has answered all others."""
+    place(cluster, "s1", held)
+    run = asyncio.ensure_future(flow_of().arun(state=folder / "state"))
+    await until(lambda: held.num_held == 4)
+    place(cluster, "s2", second)
+    await until(lambda: num_asked(second) > 0)
+    place(cluster, "s1", held, "ends")
+    await until(lambda: num_asked(second) == NUM_ROWS - 4)
+    return run
+
+
 def test_a_server_that_is_to_go_ends_its_calls_and_gets_no_other(
     cluster: FakeKubernetes, tmp_path: Path, held: HeldServer
 ) -> None:
     async def main() -> None:
         with running_server() as second:
-            place(cluster, "s1", held)
-            run = asyncio.ensure_future(flow_of().arun(state=tmp_path / "state"))
-            await until(lambda: held.num_held == 4)
-            place(cluster, "s2", second)
-            await until(lambda: num_asked(second) > 0)
-            place(cluster, "s1", held, "ends")
-            await until(lambda: num_asked(second) == NUM_ROWS - 4)
+            run = await run_while_one_leaves(cluster, tmp_path, held, second)
             assert not run.done(), "four calls run on"
             held.may_go = True
             assert len(await run) == NUM_ROWS
@@ -144,13 +152,7 @@ def test_what_ran_on_a_server_that_is_gone_runs_elsewhere(
 ) -> None:
     async def main() -> None:
         with running_server() as second:
-            place(cluster, "s1", held)
-            run = asyncio.ensure_future(flow_of().arun(state=tmp_path / "state"))
-            await until(lambda: held.num_held == 4)
-            place(cluster, "s2", second)
-            await until(lambda: num_asked(second) > 0)
-            place(cluster, "s1", held, "ends")
-            await until(lambda: num_asked(second) == NUM_ROWS - 4)
+            run = await run_while_one_leaves(cluster, tmp_path, held, second)
             cluster.delete("s1")
             result = await run
             assert result.errors == []

@@ -78,3 +78,17 @@ def fill_up(cluster: Cluster, num_nodes: int = NUM_NODES) -> None:
         cluster.add_node(**NODE, wait=False)
     if missing:
         cluster.wait_for_nodes()
+
+
+def processes_of(title: str) -> list[int]:
+    """The processes of Ray with a title."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                command = (folder / "cmdline").read_bytes().decode(errors="replace")
+            except OSError:  # it has ended
+                continue
+            if command.startswith(title):
+                found.append(int(folder.name))
+    return sorted(found)

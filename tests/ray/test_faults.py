@@ -30,6 +30,7 @@ from sundog.session.flow_file import load_plan
 from sundog.session.session import plan_session
 from tests.e2e.counting_server import CountingServer
 from tests.e2e.processes import NUM_AT_ONCE, write_sending
+from tests.ray.clusters import processes_of
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -39,20 +40,6 @@ pytest.importorskip("ray", reason="ray is not installed: pip install 'sundog[ray
 
 NUM_ROWS, NUM_CELLS = 60, 3
 Disturb = Callable[[], None]
-
-
-def processes_of(title: str) -> list[int]:
-    """The processes of Ray with a title."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                command = (folder / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:  # it has ended
-                continue
-            if command.startswith(title):
-                found.append(int(folder.name))
-    return sorted(found)
 
 
 def run(folder: Path, output: str, disturb: Disturb | None = None, num_cells: int | None = NUM_CELLS) -> Report:

@@ -115,7 +115,7 @@ class CellServers:
         self._urls[engine] = now
         self._tell(engine, ReplicaFound, now - before)
         self._tell(engine, ReplicaLeaving, before - now - set(hand.gone))
-        # Of servers that it does not use it says nothing.
+        # It says nothing of servers that it does not use.
         self._tell(engine, ReplicaVanished, hand.gone)
 
     def _tell(self, engine: str, kind: Callable[[str], ReplicaNews], urls: Collection[str]) -> None:

@@ -158,7 +158,7 @@ class CellHub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._starter.end_owners()
-        # Those of owners have ended. None is sealed here: a driver that has replaced this one has cells of its own.
+        # The owners' logs have ended. None is sealed here: a driver that has replaced this one has cells of its own.
         names = await asyncio.to_thread(self._cache.logs_beside, self._task.command)
         await asyncio.to_thread(self._cache.read, names)
         await asyncio.to_thread(self._cache.drop_scratch, self._task.scratch)
