@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import Distribution, PackagePath, distributions
@@ -45,10 +46,14 @@ POLICY = (
 
 
 def installed(policy_database: str) -> Iterator[dict[str, Any]]:
-    """A row for each distribution of this environment, by name; builds the policy database before the first one."""
+    """A row for each distribution of this environment, by name; builds the policy database before the first one.
+
+    Only the folders that pip installs into are read: a library may put packages of its own on `sys.path` when it is
+    imported (Ray does), and the rows must not depend on that.
+    """
     build_policy(Path(__file__).with_name(policy_database))
     found: dict[str, Distribution] = {}
-    for distribution in distributions():
+    for distribution in distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]):
         found.setdefault(re.sub(r"[-_.]+", "-", distribution.name).lower(), distribution)
     for name in sorted(found):
         yield _row(name, found[name])

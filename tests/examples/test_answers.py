@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sysconfig
 from contextlib import closing
 from importlib.metadata import distributions
 from pathlib import Path
@@ -20,10 +21,15 @@ NUM_AUDITED_BY_THE_MODEL = 16
 pytestmark = pytest.mark.parametrize("engine", ENGINES)
 
 
-def test_licence_audit(tmp_path: Path, engine: str) -> None:
+def test_licence_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     folder = tmp_path / "licence_audit"
     copy_example("licence_audit", folder, engine)
-    installed = {re.sub(r"[-_.]+", "-", found.name).lower() for found in distributions()}
+    bundled = tmp_path / "bundled-0.1.dist-info"
+    bundled.mkdir()
+    (bundled / "METADATA").write_text("Metadata-Version: 2.1\nName: bundled\nVersion: 0.1\n")
+    monkeypatch.syspath_prepend(tmp_path)  # as a library that brings packages of its own does it
+    pip_folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    installed = {re.sub(r"[-_.]+", "-", found.name).lower() for found in distributions(path=pip_folders)}
     limit = len(installed) if engine == NULL else NUM_AUDITED_BY_THE_MODEL
     finished = run_example(folder, "--limit", str(limit))
     assert [row["package"] for row in finished.rows] == sorted(installed)[:limit]
