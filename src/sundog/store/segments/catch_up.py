@@ -124,5 +124,5 @@ def _changes(segment: LogSegment) -> Iterator[Change]:
         yield from unpack_frames(segment.frames)
     except StoreError:
         raise
-    except Exception as error:  # pyarrow has no class above those of its failures
+    except Exception as error:  # neither library has a class above those of its failures
         raise damaged_segment(segment.where) from error
