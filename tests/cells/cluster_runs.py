@@ -35,10 +35,12 @@ class Machines:
         work: OpenWork | None = None,
         on_begun: Callable[[Callable[[], None]], object] = lambda stop: None,
         choices: PlanChoices = NO_CHOICES,
+        table: str = "",
         **options: int | bool | None,
     ) -> tuple[Report, bytes]:
         """Run flow.yaml of the folder as a new process would; gives its report and what it has written. `work`: None
-        for this process alone. `on_begun`: called in a thread once the run has begun, with what interrupts it."""
+        for this process alone. `on_begun`: called in a thread once the run has begun, with what interrupts it. `table`:
+        the one whose rows are written."""
         self._num_drivers += 1
         state = open_cache(ObjectStorage(f"file://{self.folder}/state"), self.folder / f"driver-{self._num_drivers}")
         state.catch_up()
@@ -56,7 +58,7 @@ class Machines:
             finally:
                 await watching
 
-        with session.open_run(RunOptions(state.folder, {"": output}, **options), work) as run:  # type: ignore[arg-type]  # of all kinds
+        with session.open_run(RunOptions(state.folder, {table: output}, **options), work) as run:  # type: ignore[arg-type]  # of all kinds
             return asyncio.run(execute(run)), output.read_bytes()
 
 

@@ -37,6 +37,7 @@ from sundog.operators.base import OPERATORS
 from sundog.runtime.buckets.files import BucketFile
 from sundog.runtime.feed import Feed
 from sundog.runtime.figures.run_figures import RunFigures
+from sundog.runtime.figures.told import TELL_EVERY_S, tell_figures
 from sundog.runtime.limits import RunLimits
 from sundog.runtime.local_work import local_work
 from sundog.runtime.row_work import WorkedRun
@@ -99,6 +100,7 @@ class Cell:
             error = failure
         except Exception as failure:
             error = StoreError(f"a cell failed: {type(failure).__name__}: {failure}", where=self._name)
+        self._tell_figures()
         self._says.put(CellEnded(error))
 
     async def _work(self) -> None:
@@ -120,7 +122,18 @@ class Cell:
         options = replace(task.options, state_dir=state_dir)
         folder = state_dir / "runs" / task.record.run_id / self._name
         limits = RunLimits(task.plan, task.record, options, store, cell=self._name)
-        run = WorkedRun(task.plan, task.record, store, self._operators, secrets, options, folder, self._figures, limits)
+        run = WorkedRun(
+            task.plan,
+            task.record,
+            store,
+            self._operators,
+            secrets,
+            options,
+            folder,
+            self._figures,
+            limits,
+            task.history,
+        )
         store.open_writer()
         try:
             exchange = ExchangeClient(self._name, task.owners, self._asked.asks) if task.owners else None
@@ -166,6 +179,8 @@ class Cell:
 
     async def _listen(self, cache: StateCache) -> None:
         """Do what the driver says, until it says that this is all."""
+        assert self._pools is not None, "it has opened its pools"
+        told_s = self._pools.now_s()
         while not self._is_stopping:
             for word in await self._words.take(NEWS_EVERY_S):
                 await self._heed(word, cache)
@@ -173,6 +188,14 @@ class Cell:
             self._says.put(self._shares.told())
             assert self._coming is not None, "it has opened its pools"
             self._says.put(servers_told(self._coming.num_calls(), self._figures.work))
+            if self._pools.now_s() >= told_s + TELL_EVERY_S:
+                told_s = self._pools.now_s()
+                self._tell_figures()
+
+    def _tell_figures(self) -> None:
+        if self._pools is not None:
+            flow = self._task.plan.logical.name
+            self._says.put(tell_figures(self._figures, flow, self._pools.now_s()))
 
     async def _heed(self, word: CellWord, cache: StateCache) -> None:
         match word:

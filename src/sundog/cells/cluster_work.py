@@ -21,6 +21,7 @@ from sundog.execution.coming_replicas import WatchOf, watch_of_source
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.values.canonical import canonical_json, describe_value
 from sundog.runtime.feed import OnRow
+from sundog.runtime.figures.told import ToldFigures
 from sundog.runtime.row_work import OpenWork, RowWork, WorkedRun
 from sundog.secrets import PATTERN
 
@@ -80,6 +81,7 @@ async def _cluster_work(
         options.base_dir,
         replace(run.options, outputs={}),
         named_in(run.plan, options.environment),
+        run.history,
     )
     shares = RunShares(run.plan, run.operators, run.limits, run.limits.begin_shared(), options.num_cells)
     feeds: dict[str, RemoteFeed] = {}
@@ -93,7 +95,8 @@ async def _cluster_work(
                 changed.set()
 
     scaling = RunScaling(run.plan, watch_of, starter_of, options.finish_in_s)
-    hub = CellHub(task, options.num_cells, starter, shares, run, tell_listeners, scaling)
+    told = ToldFigures(run.plan, run.figures)
+    hub = CellHub(task, options.num_cells, starter, shares, run, tell_listeners, scaling, told)
     for table in run.plan.tables:
         feeds[table.name] = RemoteFeed(table.name, run.record.run_id, run.store, hub, options.num_cells, num_rows)
     try:
@@ -102,6 +105,7 @@ async def _cluster_work(
     finally:
         await hub.close()
         _recount(run)
+        told.settle()
 
 
 def named_in(plan: PhysicalPlan, environment: Mapping[str, str]) -> dict[str, str]:

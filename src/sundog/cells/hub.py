@@ -49,6 +49,7 @@ from sundog.cluster.share_events import SetShare
 from sundog.errors import RunError
 from sundog.runtime.feed import too_many_failures
 from sundog.runtime.figures.progress import Progress
+from sundog.runtime.figures.told import FiguresTold, ToldFigures
 from sundog.runtime.row_work import WorkedRun
 
 TICK_S = 0.5
@@ -72,6 +73,7 @@ class CellHub:
         run: WorkedRun,
         on_rows: Callable[[], None],
         scaling: RunScaling,
+        figures: ToldFigures,
     ) -> None:
         assert run.store.cache is not None, "the state lies at a URL"
         self._task = task
@@ -80,6 +82,7 @@ class CellHub:
         self._shares = shares
         self._hands = ServerHands(run.plan, num_cells, scaling.watch_of, self._tell_servers)
         self._scaling = scaling
+        self._figures = figures
         self._run = run
         self._cache = run.store.cache
         self._before = {name: getattr(run.figures.progress, name) for name in COUNTED}
@@ -237,6 +240,8 @@ class CellHub:
                     self._tell_shares(self._shares.hear(self._awake_s, seat.name, said))
                 case ServersTold():
                     self._scaling.hear(seat.name, said)
+                case FiguresTold():
+                    self._figures.hear(seat.name, seat.place, said, asyncio.get_running_loop().time())
                 case RowsAwaited(table=table, row_ids=row_ids):
                     self._num_awaiting[table] += len(row_ids)
                 case CellEnded():

@@ -26,11 +26,13 @@ from sundog.cluster.lease_events import (
     StopCell,
 )
 from sundog.cluster.share_events import SetShare
+from sundog.cost.history import History
 from sundog.errors import SundogError
 from sundog.ir.physical import PhysicalPlan
 from sundog.ir.row_ids import RowId
 from sundog.ir.templates.template import Path as ValuePath
 from sundog.runtime.figures.progress import Progress
+from sundog.runtime.figures.told import FiguresTold
 from sundog.runtime.run_options import RunOptions
 from sundog.store.runs import RunRecord
 
@@ -53,6 +55,8 @@ class CellTask:
     options: RunOptions
     #: The values of the environment that the flow names.
     environment: Mapping[str, str]
+    #: The record of earlier runs, which the driver's machine keeps.
+    history: History
     #: The lines to the owners of call keys, one for each range.
     owners: tuple[OwnerLine, ...] = ()
 
@@ -103,7 +107,7 @@ class CellEnded:
     error: SundogError | None
 
 
-CellSays = CellAsked | PartSplit | LeaseEnded | RowsAwaited | SharesTold | ServersTold | CellEnded
+CellSays = CellAsked | PartSplit | LeaseEnded | RowsAwaited | SharesTold | ServersTold | FiguresTold | CellEnded
 """The words of a cell."""
 
 

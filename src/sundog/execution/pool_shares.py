@@ -25,6 +25,10 @@ class PoolShares:
         """Return the pools whose limits are shared."""
         return self._pools.shares.keys() & self._driver.pools.keys()
 
+    def now_s(self) -> float:
+        """Return the time on the clock of the driver."""
+        return self._driver.now_s()
+
     def demands(self) -> dict[str, int]:
         """Return by shared pool how many calls a replica could have under way at once: those that run or wait."""
         counts = Counter(request.pool for request in self._driver.requests.values())

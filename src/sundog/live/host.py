@@ -212,7 +212,7 @@ class LiveHost:
                     await asyncio.to_thread(extend_history, self._state_dir, name, records)
                     kept.append(name)
             except StoreError as error:
-                figures.observations.put_back(records)
+                figures.observations.add(records)
                 failures.append(error)
         return kept, failures
 

@@ -51,9 +51,9 @@ class Observations:
         taken, self.records = self.records, {}
         return taken
 
-    def put_back(self, taken: History) -> None:
-        """Add what was taken, and could not be kept, to what was collected since."""
-        for key, earlier in taken.items():
+    def add(self, seen: History) -> None:
+        """Add what was taken here and could not be kept, or what others have collected."""
+        for key, earlier in seen.items():
             record = self.records.setdefault(key, NodeRecord())
             record.num_judged += earlier.num_judged
             record.num_held += earlier.num_held

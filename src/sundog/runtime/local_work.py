@@ -28,7 +28,6 @@ from sundog.host.health import Health
 from sundog.host.waits import Waits
 from sundog.ir.pool_names import label_of
 from sundog.measured.loads import keep_loads
-from sundog.measured.node_history import read_history
 from sundog.runtime.feed import Feed, OnRow
 from sundog.runtime.figures.progress import Progress
 from sundog.runtime.row_work import RowWork, WorkedRun
@@ -89,16 +88,15 @@ def _feeds(run: WorkedRun, means: CallMeans, follower: Follower, on_row: OnRow |
     """Return the way of the rows: the feed of their table takes them up, its executor runs their steps, and the
     dispatcher answers each call, by an attempt of the driver's where nothing else has the answer."""
     plan, figures = run.plan, run.figures
-    history = read_history(run.options.state_dir, plan.logical.name)
     scope = RunScope(
         run.record.run_id,
         bool(run.record.is_fresh),
         run.options.repeat_unknown_effects,
-        plan_facts(plan, mean_call_s(history)),
+        plan_facts(plan, mean_call_s(run.history)),
         run.limits.payers,
     )
     dispatcher = dispatcher_of(plan, scope, run.operators, means, figures)
-    turns = turn_facts(plan, history)
+    turns = turn_facts(plan, run.history)
     return {
         table.name: Feed(
             scope,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sundog.cost.history import History
 from sundog.execution.coming_replicas import ComingReplicas
 from sundog.execution.input_row import IdentifiedRows
 from sundog.execution.pool_shares import PoolShares
@@ -82,6 +83,8 @@ class WorkedRun:
     folder: Path
     figures: RunFigures
     limits: RunLimits
+    #: The record of earlier runs.
+    history: History
 
 
 OpenWork = Callable[[WorkedRun, OnRow | None], AbstractAsyncContextManager[RowWork]]

@@ -19,7 +19,7 @@ from sundog.ir.physical import PhysicalPlan, calls_of
 from sundog.ir.pool_names import engine_pool
 from sundog.ir.row_ids import RowRef
 from sundog.ir.tables import InputRows
-from sundog.measured.node_history import extend_history
+from sundog.measured.node_history import extend_history, read_history
 from sundog.operators.base import Operator
 from sundog.runtime.feed import OnRow, too_many_failures
 from sundog.runtime.figures.failed_rows import failed_rows
@@ -218,6 +218,7 @@ class Run:
             self.folder,
             self._figures,
             self._limits,
+            read_history(self._options.state_dir, self.plan.logical.name),
         )
 
     def _course_of(self, work: RowWork) -> TableCourse:

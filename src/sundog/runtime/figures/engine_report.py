@@ -1,6 +1,6 @@
 """The figures that say how close each engine came to the least time that its work can take.
 
-Owns the figures and their text. Only what this process ran is in them.
+Owns the figures and their text. Only what this process ran is in them, or its cells.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sundog.runtime.figures.pool_work import PoolWork
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """The figures of one engine in this process."""
+    """The figures of one engine in this process and its cells."""
 
     engine: str
     num_calls: int

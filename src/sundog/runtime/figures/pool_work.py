@@ -1,6 +1,6 @@
-"""The work of each pool in this process: when it was at work, and how much an engine had to do.
+"""The work of each pool: when it was at work, and how much an engine had to do.
 
-Owns these sums, made from the records of attempts.
+Owns these sums, made from the records of attempts, and the sum of those of several processes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sundog.host.attempt import Attempt
 
 
 class PoolWork:
-    """The work of one pool in this process."""
+    """The work of one pool in a process, or in several."""
 
     def __init__(self) -> None:
         #: When its first attempt began, and when the last one that succeeded ended.
@@ -48,6 +48,21 @@ class PoolWork:
             self.num_calls += attempt.num_answered
         if attempt.usage is not None:
             self._count(attempt.usage)
+
+    def add(self, other: PoolWork, behind_s: float) -> None:
+        """Add the work of a process whose clock is so many seconds behind."""
+        self.begin_s = min(self.begin_s, other.begin_s + behind_s)
+        if other.num_calls:
+            self.end_s = max(self.end_s, other.end_s + behind_s)
+        self.num_calls += other.num_calls
+        self.calls_s += other.calls_s
+        self.is_distinct = self.is_distinct and other.is_distinct
+        self.num_estimated += other.num_estimated
+        self._prefill += other._prefill
+        self._decode += other._decode
+        self._context += other._context
+        self._pairs += other._pairs
+        self._shared_context += other._shared_context
 
     def _count(self, usage: Usage) -> None:
         self.num_estimated += usage.is_estimated

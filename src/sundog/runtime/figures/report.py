@@ -41,14 +41,14 @@ class Report:
     warnings: tuple[str, ...] = ()
     #: Sentences about what was computed, of which none is wrong.
     notes: tuple[str, ...] = ()
-    #: Seconds of this process from the first row's start to the last one's end, with the engines started; None when it
-    #: ran none.
+    #: Seconds of this process from the first row's start to the last one's end, with the engines started, but for those
+    #: of cells; None when it ran none.
     rows_s: float | None = None
-    #: By step, its share of its pool's time in this process.
+    #: By step, its share of its pool's time in this process and its cells.
     step_seconds: Mapping[str, float] = field(default_factory=dict)
-    #: The engines of this process.
+    #: The engines of this process and its cells.
     engines: tuple[EngineReport, ...] = ()
-    #: By step, the calls of this process that results of other runs answered.
+    #: By step, the calls of this process and its cells that results of other runs answered.
     num_reused: Mapping[str, int] = field(default_factory=dict)
     #: By step, the answers of what stands in for it: a second engine, or a value.
     num_stood_in: Mapping[str, int] = field(default_factory=dict)
@@ -166,10 +166,10 @@ def read_report(
     busy_s: float,
 ) -> Report:
     """Return the report of a run that has ended. Counts of rows and calls come from the store, so that they hold after
-    a kill too; `figures` tell of this process alone."""
+    a kill too; `figures` tell of this process alone, and of those that worked for it."""
     rows = store.count_states(run_id)
     totals = node_totals(store, run_id)
-    steps = figures.recorder.steps(plan.logical.name)
+    seconds = figures.step_seconds(plan.logical.name)
     names = [call.name for call in calls_of(plan.nodes)]
     agents = list(agents_of(plan.logical.nodes))
 
@@ -192,7 +192,7 @@ def read_report(
         warnings=written.warnings + figures.warnings(),
         notes=written.notes,
         rows_s=figures.rows_s,
-        step_seconds={name: steps[name].pool_s for name in names if name in steps},
+        step_seconds={name: seconds[name] for name in names if name in seconds},
         engines=engine_reports(plan.logical.engines, figures.work),
         num_reused=figures.num_reused,
         num_stood_in=counted({f"{one.name} {one.told}": one.counted_as for one in alternatives_of(plan.logical.nodes)}),

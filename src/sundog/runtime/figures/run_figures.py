@@ -26,6 +26,8 @@ class RunFigures:
         self.num_reused: dict[str, int] = {}
         #: From the first row's start to the last one's end, the engines started before; None until then.
         self.rows_s: float | None = None
+        #: By step, its share of its pool's time where other processes make the calls.
+        self.told_seconds: dict[str, float] = {}
         self.recorder = Recorder(self.progress.heard, self._observe, self._add_work)
         self._models = models
 
@@ -38,6 +40,10 @@ class RunFigures:
         self.progress.num_reused += 1
         if is_of_another_run:
             self.num_reused[step] = self.num_reused.get(step, 0) + 1
+
+    def step_seconds(self, flow: str) -> dict[str, float]:
+        """Return by step its share of its pool's time."""
+        return self.told_seconds | {step: totals.pool_s for step, totals in self.recorder.steps(flow).items()}
 
     def warnings(self) -> tuple[str, ...]:
         """Return what the reader should know of the counts, a sentence for each pool."""
