@@ -28,6 +28,8 @@ class Machines:
         self.folder = folder
         self.starter = ThreadStarter(folder / "cells")
         self.work = cluster_work(self.starter, ClusterOptions(num_cells, folder, {}))
+        #: The sentences that whoever watches the runs has been told.
+        self.notes: list[str] = []
         self._num_drivers = 0
 
     def run(
@@ -54,7 +56,7 @@ class Machines:
             loop = asyncio.get_running_loop()
             watching = asyncio.ensure_future(asyncio.to_thread(on_begun, partial(_in_loop, loop, run)))
             try:
-                return await run.execute()
+                return await run.execute(on_note=self.notes.append)
             finally:
                 await watching
 

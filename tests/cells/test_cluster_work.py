@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -147,6 +149,13 @@ def test_too_many_failures_stop_all_cells(machines: Machines, tmp_path: Path) ->
         machines.run(machines.work, max_errors=3)
 
 
+READING = """
+name: reading
+inputs: {rows: {path: rows.jsonl}}
+nodes:
+  a: {sql: {database: "sqlite:///d.db", query: "select count(*) as num from t"}}
+outputs: {a: "{{ a }}"}
+"""
 GROUPED = """
 name: grouped
 engines: {e: {kind: "null"}}
@@ -177,3 +186,20 @@ def test_calls_that_lie_in_one_bucket_are_not_asked_for(tmp_path: Path) -> None:
     assert num_executed == {"notes": 41, "topic": len(pairs), "label": 50}
     num_asked = sum(owner.num_asked for owner in machines.starter.owners)
     assert num_asked < 0.7 * report.num_asked
+
+
+def test_what_each_machine_has_for_itself_is_told(tmp_path: Path) -> None:
+    """As explain tells it, to whoever watches and in the report; on one machine there is nothing to tell."""
+    with closing(sqlite3.connect(tmp_path / "d.db")) as database:
+        database.execute("create table t (a)")
+    (tmp_path / "flow.yaml").write_text(READING)
+    (tmp_path / "rows.jsonl").write_text('{"id": 1}\n')
+    machines = Machines(tmp_path)
+    report, _ = machines.run()
+    assert machines.notes == list(report.notes) == []
+    (tmp_path / "rows.jsonl").write_text('{"id": 2}\n')
+    report, _ = machines.run(machines.work)
+    [note] = machines.notes
+    assert note.startswith("step 'a': each machine reads sqlite:d.db for itself")
+    assert report.notes == (note,)
+    assert machines.run(machines.work)[0].notes == ()

@@ -49,7 +49,8 @@ TICK_S = 0.5
 
 class Run:
     """One process's part in one run. Open it with `open_run`; then `execute` once. `findings`: what was seen to be
-    wrong before the first call; the report tells it again. `changed_modules`: files of the flow's functions that have
+    wrong before the first call; the report tells it again. `notes`: sentences about where its rows are worked on, told
+    when they begin and again in the report. `changed_modules`: files of the flow's functions that have
     changed since `run_before` began, so that this run is new."""
 
     def __init__(
@@ -69,6 +70,7 @@ class Run:
         self.changed_modules = selected.changed
         self.run_before = selected.before
         self.findings: tuple[PlanFinding, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.inputs = selected.inputs
         self._store = store
         self._runs = runs
@@ -114,6 +116,8 @@ class Run:
         same command continues."""
         if self.is_finished:
             return self._write_files(0.0)
+        for note in self.notes:
+            on_note(note)
         begin_s = time.monotonic()
         state: RunState = "unfinished"
         self._runs.go_on(self.record.run_id)
@@ -164,9 +168,8 @@ class Run:
             rows = partial(self._store.rows, run_id, name, "done")
             warnings += write_result(output, PartOwner(run_id, name), columns, rows)
         errors = self._write_errors()
-        written = Written(
-            tuple(map(str, outputs.values())), errors, warnings, (*(one.note for one in told), *self._limits.notes())
-        )
+        notes = (*self.notes, *(one.note for one in told), *self._limits.notes())
+        written = Written(tuple(map(str, outputs.values())), errors, warnings, notes)
         return read_report(self._store, run_id, self.plan, written, self._figures, busy_s=self.record.busy_s + busy_s)
 
     def _notes(self) -> Iterator[str]:

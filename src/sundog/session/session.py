@@ -74,11 +74,14 @@ class Session:
         choices = self.flow.choices
         inputs = {**asdict(choices.rows), **choices.rewriting.identity()}
         operators = self.flow.operators
+        notes: tuple[str, ...] = ()
         if open_work is not None:
             from sundog.runtime.preflight.many_machines import check_many_machines  # what few runs need
 
             cache = state_cache(self.state_dir)
-            check_many_machines(self.plan, operators, cache.url if cache else self.state_dir).raise_if_refused()
+            found = check_many_machines(self.plan, operators, cache.url if cache else self.state_dir)
+            found.raise_if_refused()
+            notes = found.notes
         open_work = open_work or partial(local_work, placing=self.estimates.placing)
         with (
             closing(self.rows),
@@ -89,6 +92,7 @@ class Session:
             try:
                 check_output_folders(options.outputs, run.record.run_id)
                 if not run.is_finished:
+                    run.notes = notes
                     run.findings = self.inspect(run.inputs)
                     refuse(run.findings)
             except (ConfigError, StoreError):
