@@ -11,13 +11,12 @@ import heapq
 from bisect import bisect
 from collections import Counter
 from itertools import accumulate
-from math import inf
 from random import Random
 from typing import Any
 
 from machine import save
 
-from sundog.cluster.lease_events import BucketAdded, CellAsked, CellJoined, LeaseEnded, LeasePart, PartKey
+from sundog.cluster.lease_events import BucketAdded, CellAsked, CellJoined, LeaseEnded, LeasePart
 from sundog.cluster.leases import LeaseBook
 from sundog.runtime.buckets.cutting import Border, BucketCutter, BucketSizes
 
@@ -53,24 +52,24 @@ def bucket_sizes(cutter: BucketCutter, groups: list[int]) -> tuple[list[int], in
 
 def cell_loads(sizes: list[int], num_cells: int) -> Counter[str]:
     """Return the rows that each cell works on; a row takes a second."""
-    book = LeaseBook(dead_after_s=inf)
+    book = LeaseBook()
     cells = [f"cell-{number}" for number in range(num_cells)]
     for cell in cells:
         book.handle(CellJoined(0.0, cell))
     for bucket, size in enumerate(sizes):
-        book.handle(BucketAdded(0.0, PartKey(bucket, 0), size))
+        book.handle(BucketAdded(0.0, bucket, size))
     loads: Counter[str] = Counter()
     ends: list[tuple[float, str, int, LeasePart | None]] = [(0.0, cell, 1, None) for cell in cells]
     while ends:
         now_s, cell, number, lease = heapq.heappop(ends)
         if lease is not None:
             loads[cell] += lease.stop - lease.part.start
-            book.handle(LeaseEnded(now_s, cell, lease.part, lease.epoch, lease.stop))
+            book.handle(LeaseEnded(now_s, cell, lease.part))
         for action in book.handle(CellAsked(now_s, cell, number)):
             if isinstance(action, LeasePart):
                 seconds = action.stop - action.part.start
                 heapq.heappush(ends, (now_s + seconds, cell, number + 1, action))
-    assert book.num_open_parts == 0
+    assert loads.total() == sum(sizes)
     return loads
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from sundog.cells import hub
+from sundog.cells.messages import CellWord, WorkPart
 from sundog.errors import RunStopped
 from sundog.session.choices import PlanChoices
 from tests.cells.cluster_runs import Machines
+from tests.cells.threads import ThreadLine
 from tests.e2e.counting_server import CountingServer
 from tests.e2e.processes import NUM_AT_ONCE, write_sending
 
@@ -101,6 +103,21 @@ def test_a_cell_that_is_silent_is_replaced(
     _, output = machines.run(machines.work, silence)
     assert output == expected
     assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE
+
+
+def test_a_lease_that_is_told_again_after_its_end_says_nothing(
+    machines: Machines, server: CountingServer, expected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell, told = ThreadLine.tell, dict[ThreadLine, tuple[CellWord, ...]]()
+
+    async def repeat(line: ThreadLine, words: tuple[CellWord, ...]) -> None:
+        before = told.get(line, ())
+        told[line] = (*before, *(word for word in words if isinstance(word, WorkPart)))
+        await tell(line, (*words, *before))
+
+    monkeypatch.setattr(ThreadLine, "tell", repeat)
+    assert machines.run(machines.work)[1] == expected
+    assert max(server.by_row.values()) == 1
 
 
 def test_a_run_that_is_stopped_goes_on_anywhere(machines: Machines, server: CountingServer, expected: bytes) -> None:

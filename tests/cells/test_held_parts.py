@@ -14,8 +14,8 @@ GROUPS = [bytes([number // 10]) * 16 for number in range(40)]
 """Four groups of ten rows."""
 
 
-def work(start: int = 0, stop: int = 40, *, epoch: int = 1, is_split: bool = False) -> WorkPart:
-    return WorkPart(LeasePart("c", 1, PartKey(0, start), stop, epoch), "t", "object", is_split)
+def work(start: int = 0, stop: int = 40, *, is_split: bool = False) -> WorkPart:
+    return WorkPart(LeasePart("c", 1, PartKey(0, start), stop), "t", "object", is_split)
 
 
 @pytest.fixture
@@ -56,9 +56,7 @@ def test_rows_begin_a_few_at_a_time_up_to_an_end_that_moves(file: BucketFile) ->
 def test_a_part_ends_with_its_last_row(file: BucketFile) -> None:
     parts = HeldParts()
     part = parts.add(work(0, 2))
-    assert part is not None
-    assert parts.add(work(0, 2)) is None, "the lease is told again"
-    assert parts.beat() == ((PartKey(0, 0), 1, 0),)
+    assert parts.beat() == ((PartKey(0, 0), 0),)
     ids = [row_id for row_id, _ in next(part.pieces(file))]
     parts.begin(part, iter(ids))
     assert not parts.is_split(RowRef("t", (0,)))
@@ -66,17 +64,5 @@ def test_a_part_ends_with_its_last_row(file: BucketFile) -> None:
     assert parts.ended("t", (1,), is_awaited=True) is part
     assert part.awaited == [(1,)]
     assert parts.objects() == {"object"}
-
-
-def test_nothing_of_a_part_begins_that_another_cell_has(file: BucketFile) -> None:
-    parts = HeldParts()
-    part = parts.add(work())
-    assert part is not None
-    parts.begin(part, iter([(0,)]))
     parts.drop(part.key)
-    assert list(part.pieces(file)) == []
-    assert parts.ended("t", (0,)) is None, "nobody is told of it"
     assert (parts.beat(), parts.num_left, parts.objects()) == ((), 0, set())
-    anew = parts.add(work(epoch=2))
-    assert anew is not None
-    assert parts.find(PartKey(0, 0), 1) is None

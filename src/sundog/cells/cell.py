@@ -18,11 +18,11 @@ from sundog.cells.cell_exchange import AskedCalls
 from sundog.cells.handing import CellServers, SetServers
 from sundog.cells.held_parts import HeldPart, HeldParts
 from sundog.cells.mailbox import Mailbox
-from sundog.cells.messages import CellEnded, CellNews, CellSays, CellTask, CellWord, RowsAwaited, WorkPart
+from sundog.cells.messages import CellEnded, CellNews, CellSays, CellTask, CellWord, RowsAwaited, StopCell, WorkPart
 from sundog.cells.owning.client import ExchangeClient
 from sundog.cells.run_scaling import servers_told
 from sundog.cells.sharing import CellShares
-from sundog.cluster.lease_events import CellAsked, ConfirmEnd, DropPart, LeaseEnded, PartSplit, SplitPart, StopCell
+from sundog.cluster.lease_events import CellAsked, DropPart, LeaseEnded, PartSplit, SplitPart
 from sundog.cluster.share_events import SetShare
 from sundog.deployment import engine_limits
 from sundog.errors import StoreError, SundogError
@@ -57,7 +57,7 @@ class Cell:
     """One cell. `open_state`: gives the folder of a cache of the state at a URL."""
 
     def __init__(self, task: CellTask, name: str, open_state: Callable[[str], Path]) -> None:
-        self.log = f"{task.command}.{name}"
+        self.log = task.log_of(name)
         self._task = task
         self._name = name
         self._open_state = open_state
@@ -201,13 +201,13 @@ class Cell:
         match word:
             case WorkPart():
                 await self._take(word, cache)
-            case SplitPart(part=key, epoch=epoch, at=at):
-                part = self._parts.find(key, epoch)
-                if part is not None and part.work.object in self._files:
+            case SplitPart(part=key, at=at):
+                part = self._parts.find(key)
+                if part is not None:
                     at = part.split(at, self._files[part.work.object])
-                    self._says.put(PartSplit(0.0, self._name, key, epoch, at))
-            case ConfirmEnd(part=key, epoch=epoch) | DropPart(part=key, epoch=epoch):
-                if self._parts.find(key, epoch) is not None:
+                    self._says.put(PartSplit(0.0, self._name, key, at))
+            case DropPart(part=key):
+                if self._parts.find(key) is not None:
                     self._parts.drop(key)
                     self._drop_files()
                     self._ask()
@@ -221,16 +221,17 @@ class Cell:
                 self._is_stopping = True
 
     async def _take(self, work: WorkPart, cache: StateCache) -> None:
-        part = self._parts.add(work)
-        if part is None:
+        if work.lease.number <= self._num_answered:
+            # It was told again: a beat had crossed it.
             return
+        part = self._parts.add(work)
         self._asked.know(work.table, work.partition)
-        if work.logs:
+        if work.lease.gone:
             # What those have done who held these rows must not be done again.
-            await asyncio.to_thread(cache.read, work.logs)
+            await asyncio.to_thread(cache.read, [self._task.log_of(cell) for cell in work.lease.gone])
         if work.object not in self._files:
             self._files[work.object] = BucketFile(await asyncio.to_thread(cache.scratch, work.object))
-        self._num_answered = max(self._num_answered, work.lease.number)
+        self._num_answered = work.lease.number
         self._queues[work.table].put_nowait(part)
         self._ask()
 
@@ -249,15 +250,13 @@ class Cell:
     async def _batches(self, table: str, store: Store) -> AsyncIterator[IdentifiedRows]:
         """Yield the rows of a table that are leased and have not ended, until the cell stops."""
         while (part := await self._queues[table].get()) is not None:
-            if part.is_dropped:
-                continue
             for piece in part.pieces(self._files[part.work.object]):
                 ended = store.finished_rows(self._task.record.run_id, table, (row_id for row_id, _ in piece))
                 left = [(row_id, row) for row_id, row in piece if row_id not in ended]
                 self._parts.begin(part, (row_id for row_id, _ in left))
                 yield left
                 self._ask()
-            if part.has_ended and not part.is_told and not part.is_dropped:
+            if part.has_ended and not part.is_told:
                 await self._tell_end(part, store)
 
     async def _row_ended(self, store: Store, end: RowEnd) -> None:
@@ -274,10 +273,9 @@ class Cell:
         """Tell the end of a part once all of it lies in the log."""
         part.is_told = True
         await store.write(awaits_log=True)
-        lease = part.work.lease
         if part.awaited:
             self._says.put(RowsAwaited(part.work.table, tuple(part.awaited)))
-        self._says.put(LeaseEnded(0.0, self._name, lease.part, lease.epoch, part.stop))
+        self._says.put(LeaseEnded(0.0, self._name, part.key))
 
 
 def _no_placing(share: float) -> None:

@@ -31,10 +31,8 @@ class HeldPart:
     open: set[RowId] = field(default_factory=set)
     #: Rows that wait for a person.
     awaited: list[RowId] = field(default_factory=list)
-    #: Its end is told, and to be confirmed.
+    #: Its end is told, or about to be.
     is_told: bool = False
-    #: It belongs to another cell now.
-    is_dropped: bool = False
 
     @property
     def key(self) -> PartKey:
@@ -43,7 +41,7 @@ class HeldPart:
     @property
     def num_left(self) -> int:
         """Return how many rows have not begun."""
-        return 0 if self.is_dropped else self.stop - self.begun
+        return self.stop - self.begun
 
     @property
     def has_ended(self) -> bool:
@@ -78,26 +76,19 @@ class HeldParts:
         self._parts: dict[PartKey, HeldPart] = {}
         self._of_row: dict[tuple[str, RowId], HeldPart] = {}
 
-    def find(self, key: PartKey, epoch: int) -> HeldPart | None:
-        """Return a part that is held under an epoch."""
-        part = self._parts.get(key)
-        return part if part is not None and part.work.lease.epoch == epoch else None
+    def find(self, key: PartKey) -> HeldPart | None:
+        """Return a part that is held."""
+        return self._parts.get(key)
 
-    def add(self, work: WorkPart) -> HeldPart | None:
-        """Take a lease; None where it is held already."""
+    def add(self, work: WorkPart) -> HeldPart:
+        """Take a lease."""
         lease = work.lease
-        if self.find(lease.part, lease.epoch) is not None:
-            return None
-        self.drop(lease.part)
         part = self._parts[lease.part] = HeldPart(work, lease.stop, lease.part.start)
         return part
 
     def drop(self, key: PartKey) -> None:
-        """Let go of a part: nothing of it begins any more."""
-        part = self._parts.pop(key, None)
-        if part is not None:
-            part.is_dropped = True
-            part.stop = part.begun
+        """Forget a part whose end is known to the driver."""
+        del self._parts[key]
 
     def begin(self, part: HeldPart, row_ids: Iterator[RowId]) -> None:
         """Take note of rows that begin."""
@@ -111,7 +102,7 @@ class HeldParts:
         part.open.discard(row_id)
         if is_awaited:
             part.awaited.append(row_id)
-        return part if part.has_ended and not part.is_told and not part.is_dropped else None
+        return part if part.has_ended and not part.is_told else None
 
     def is_split(self, row: RowRef) -> bool:
         """Return whether rows with the prefix value of a row that has begun may lie in another cell."""
@@ -121,10 +112,10 @@ class HeldParts:
         """Return the names of the buckets of which parts are held."""
         return {part.work.object for part in self._parts.values()}
 
-    def beat(self) -> tuple[tuple[PartKey, int, int], ...]:
-        """Return (part, epoch, place of the first row that has not begun) of each part."""
+    def beat(self) -> tuple[tuple[PartKey, int], ...]:
+        """Return (part, place of the first row that has not begun) of each part."""
         # Another thread asks.
-        return tuple((key, part.work.lease.epoch, part.begun) for key, part in tuple(self._parts.items()))
+        return tuple((key, part.begun) for key, part in tuple(self._parts.items()))
 
     @property
     def num_left(self) -> int:

@@ -1,7 +1,7 @@
 """The driver's side of a run on many machines: it starts cells, leases them the rows, and reads what they have done.
 
-Owns the lines to the cells and the books of leases. What is true is in the cells' logs: a part has ended once its rows
-are read from there.
+Owns the lines to the cells and the sealing of logs; which cell has which rows is decided in cluster.leases. What is
+true is in the cells' logs: a part has ended once its rows are read from there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sundog.cells.messages import (
     CellTask,
     CellWord,
     RowsAwaited,
+    StopCell,
     WorkPart,
 )
 from sundog.cells.remote_feed import BucketRows
@@ -33,16 +34,15 @@ from sundog.cluster.lease_events import (
     CellBeat,
     CellGone,
     CellJoined,
-    ConfirmEnd,
+    CountRows,
     DropPart,
     LeaseAction,
     LeaseEnded,
     LeaseEvent,
     LeasePart,
     LeaseTimePassed,
-    PartKey,
+    SealLog,
     SplitPart,
-    StopCell,
 )
 from sundog.cluster.leases import DEAD_AFTER_S, LeaseBook
 from sundog.cluster.share_events import SetShare
@@ -93,7 +93,6 @@ class CellHub:
         self._buckets: list[HubBucket] = []
         self._num_open: defaultdict[str, int] = defaultdict(int)
         self._num_awaiting: defaultdict[str, int] = defaultdict(int)
-        self._ended_parts: set[tuple[PartKey, int]] = set()
         self._seats: dict[str, CellSeat] = {}
         self._sealing: dict[str, asyncio.Task[None]] = {}
         self._starts: defaultdict[int, int] = defaultdict(int)
@@ -109,7 +108,7 @@ class CellHub:
         self._buckets.append(bucket)
         self._num_open[table] += num_rows
         await asyncio.to_thread(self._cache.put_scratch, bucket.name, rows.body)
-        self._handle(BucketAdded(self._awake_s, PartKey(number, 0), num_rows))
+        self._handle(BucketAdded(self._awake_s, number, num_rows))
 
     async def when_ended(self, table: str) -> int:
         """Return once all buckets of a table have ended, or the run stops, with how many rows wait for a person."""
@@ -126,7 +125,7 @@ class CellHub:
         if not self._is_stopping:
             self._is_stopping = True
             for seat in self._seats.values():
-                self._tell(seat, StopCell(seat.name))
+                self._tell(seat, StopCell())
         self._changed.set()
 
     async def begin(self) -> None:
@@ -147,7 +146,7 @@ class CellHub:
         """Let the cells end, read all that they have done, and drop the buckets."""
         self._is_stopping = True
         for seat in self._seats.values():
-            self._tell(seat, StopCell(seat.name))
+            self._tell(seat, StopCell())
         with suppress(TimeoutError):
             async with asyncio.timeout(END_S):
                 while self._seats:
@@ -155,7 +154,7 @@ class CellHub:
                     await self._changed.wait()
         for seat in list(self._seats.values()):
             seat.line.end()
-            self._retire(seat)
+            self._handle(CellGone(self._awake_s, seat.name))
         await asyncio.gather(*self._sealing.values())
         for task in self._tasks:
             task.cancel()
@@ -190,7 +189,7 @@ class CellHub:
         self._spawn(self._follow(seat))
         self._hands.join(name)
         if self._is_stopping:
-            self._tell(seat, StopCell(name))
+            self._tell(seat, StopCell())
 
     async def _follow(self, seat: CellSeat) -> None:
         """Hear a cell until it has ended or is taken for dead, and put another one in its place."""
@@ -233,9 +232,6 @@ class CellHub:
         self._count()
         for said in news.says:
             match said:
-                case LeaseEnded():
-                    self._part_ended(seat, said)
-                    self._handle(said, at=self._awake_s)
                 case SharesTold():
                     self._tell_shares(self._shares.hear(self._awake_s, seat.name, said))
                 case ServersTold():
@@ -248,65 +244,44 @@ class CellHub:
                     seat.ended = said
                     return
                 case _:
-                    self._handle(said, at=self._awake_s)
+                    self._handle(replace(said, time_s=self._awake_s))
         self._handle(CellBeat(self._awake_s, seat.name, news.begun))
 
-    def _handle(self, event: LeaseEvent, at: float | None = None) -> None:
+    def _handle(self, event: LeaseEvent) -> None:
         """Tell the book what has happened, and do what it says."""
-        if at is not None:
-            event = replace(event, time_s=at)
-        actions = self._book.handle(event)
-        living = set(self._book.living_cells)
-        for seat in [seat for name, seat in self._seats.items() if name not in living]:
-            self._retire(seat)
-        for action in actions:
+        for action in self._book.handle(event):
             self._act(action)
 
     def _act(self, action: LeaseAction) -> None:
+        seat = self._seats[action.cell]
         match action:
             case LeasePart():
-                seat = self._seats.get(action.cell)
-                if seat is not None:
-                    seat.parts.add(action.part)
-                    self._spawn(self._lease(seat, action))
-            case SplitPart(cell=cell) | ConfirmEnd(cell=cell) | DropPart(cell=cell) | StopCell(cell=cell):
-                seat = self._seats.get(cell)
-                if seat is not None:
-                    self._tell(seat, action)
+                self._spawn(self._lease(seat, action))
+            case SplitPart() | DropPart():
+                self._tell(seat, action)
+            case CountRows():
+                seat.has_ended_part = True
+                self._starts[seat.place] = 1
+                self._num_open[self._buckets[action.part.bucket].table] -= action.num_rows
+                self._changed.set()
+            case SealLog():
+                self._retire(seat)
 
     async def _lease(self, seat: CellSeat, lease: LeasePart) -> None:
-        """Tell a lease once the logs of those that held the rows before are sealed and read."""
+        """Tell a lease once the logs of those that are gone are sealed and read."""
+        await asyncio.gather(*(self._sealing[cell] for cell in lease.gone))
         bucket = self._buckets[lease.part.bucket]
-        logs = tuple(bucket.logs)
-        await asyncio.gather(*(self._sealing[log] for log in logs))
-        names = tuple(f"{self._task.command}.{log}" for log in logs)
-        work = WorkPart(lease, bucket.table, bucket.name, bucket.is_split, bucket.partition, names)
-        await self._send(seat, (work,))
-
-    def _part_ended(self, seat: CellSeat, said: LeaseEnded) -> None:
-        seat.has_ended_part = True
-        self._starts[seat.place] = 1
-        key = (said.part, said.epoch)
-        if key in self._ended_parts or said.part not in seat.parts:
-            return
-        self._ended_parts.add(key)
-        seat.parts.discard(said.part)
-        self._num_open[self._buckets[said.part.bucket].table] -= said.stop - said.part.start
-        self._changed.set()
+        await self._send(seat, (WorkPart(lease, bucket.table, bucket.name, bucket.is_split, bucket.partition),))
 
     def _retire(self, seat: CellSeat) -> None:
         """Let a cell that is gone, or taken for dead, write nothing more, and take in what it has done."""
         del self._seats[seat.name]
         seat.is_gone.set()
         self._gone_progress.append(seat.progress)
-        for key in seat.parts:
-            logs = self._buckets[key.bucket].logs
-            if seat.name not in logs:
-                logs.append(seat.name)
         self._sealing[seat.name] = asyncio.ensure_future(self._seal(seat))
 
     async def _seal(self, seat: CellSeat) -> None:
-        await asyncio.to_thread(self._cache.seal, f"{self._task.command}.{seat.name}")
+        await asyncio.to_thread(self._cache.seal, self._task.log_of(seat.name))
         await self._starter.tell_gone(seat.name)
         run = self._run
         self._hands.gone(seat.name)
@@ -351,8 +326,7 @@ class CellHub:
             await self._read(list(self._seats.values()))
 
     async def _read(self, seats: Iterable[CellSeat]) -> None:
-        names = [f"{self._task.command}.{seat.name}" for seat in seats]
-        await asyncio.to_thread(self._cache.read, names)
+        await asyncio.to_thread(self._cache.read, [self._task.log_of(seat.name) for seat in seats])
         self._on_rows()
 
     def _count(self) -> None:

@@ -16,14 +16,12 @@ from sundog.cells.run_scaling import ServersTold
 from sundog.cells.sharing import SharesTold
 from sundog.cluster.lease_events import (
     CellAsked,
-    ConfirmEnd,
     DropPart,
     LeaseEnded,
     LeasePart,
     PartKey,
     PartSplit,
     SplitPart,
-    StopCell,
 )
 from sundog.cluster.share_events import SetShare
 from sundog.cost.history import History
@@ -65,6 +63,10 @@ class CellTask:
         """Return the folder of the objects that are there while this driver is at work."""
         return f"{self.command}/{self.driver_epoch}"
 
+    def log_of(self, cell: str) -> str:
+        """Return the name of a cell's log."""
+        return f"{self.command}.{cell}"
+
     @property
     def probe(self) -> str:
         """Return the object by which a machine finds out whether it sees the state."""
@@ -73,7 +75,7 @@ class CellTask:
 
 @dataclass(frozen=True, slots=True)
 class WorkPart:
-    """Work on a part. The cell reads the logs of those that held rows of its bucket before it begins."""
+    """Work on a part."""
 
     lease: LeasePart
     table: str
@@ -83,11 +85,14 @@ class WorkPart:
     is_split: bool
     #: The value by which the rows of the table are cut into buckets, None where they lie anywhere.
     partition: ValuePath | None = None
-    #: Logs of cells that are gone, sealed.
-    logs: tuple[str, ...] = ()
 
 
-CellWord = WorkPart | SplitPart | ConfirmEnd | DropPart | StopCell | SetShare | SetServers
+@dataclass(frozen=True, slots=True)
+class StopCell:
+    """No row begins any more: the cell ends."""
+
+
+CellWord = WorkPart | SplitPart | DropPart | StopCell | SetShare | SetServers
 """The words to a cell."""
 
 
@@ -116,7 +121,7 @@ class CellNews:
     """A cell lives: how it stands, and what has happened since its last news."""
 
     #: As of CellBeat.
-    begun: tuple[tuple[PartKey, int, int], ...]
+    begun: tuple[tuple[PartKey, int], ...]
     says: tuple[CellSays, ...]
     progress: Progress
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from sundog.cells.messages import CellEnded, CellLine
 from sundog.cells.remote_feed import BucketRows
-from sundog.cluster.lease_events import PartKey
 from sundog.runtime.figures.progress import Progress
 
 COUNTED = (
@@ -29,14 +28,13 @@ COUNTED = (
 
 
 class HubBucket:
-    """A bucket: the object with its rows, and the logs of those that are gone and held some of them."""
+    """A bucket, and the object with its rows."""
 
     def __init__(self, rows: BucketRows, name: str) -> None:
         self.table = rows.table
         self.name = name
         self.is_split = rows.is_split
         self.partition = rows.partition
-        self.logs: list[str] = []
 
 
 class CellSeat:
@@ -47,7 +45,6 @@ class CellSeat:
         self.name = name
         self.line = line
         self.progress = Progress()
-        self.parts: set[PartKey] = set()
         self.has_ended_part = False
         self.ended: CellEnded | None = None
         self.is_gone = asyncio.Event()

@@ -1,8 +1,8 @@
 """The events (past participles) and actions (imperatives) between the lease book of a run's driver and its cells.
 
-Never decides. Times are seconds on the driver's monotonic clock, taken when a message came. All messages between the
-driver and its cells may be lost, doubled, late or in another order, but for CellJoined and CellGone, which the driver
-tells itself.
+Never decides. Times are seconds on the driver's clock, taken when a message came. What a cell says comes whole and in
+its order, until nothing of it comes any more. What it is told may be lost, doubled, late or in another order. All that
+a cell has done lies in its one log; nobody gets rows of a cell that is gone before that log is sealed and read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class PartKey(NamedTuple):
-    """The name of a part of a bucket, under which its log stands: it never changes, while the end of a part may."""
+    """The name of a part of a bucket: it never changes, while the end of a part may."""
 
     bucket: int
     #: The place in the bucket of the part's first row, from 0.
@@ -21,16 +21,13 @@ class PartKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BucketAdded:
-    """Rows [start, stop) of a bucket are there to be worked on: a whole bucket, or what a log shows of an earlier
-    driver's parts."""
+    """The rows at the places [0, num_rows) of a bucket are there to be worked on."""
 
     time_s: float
-    part: PartKey
-    stop: int
-    #: The last epoch that the part's log has, 0 for an empty log.
-    epoch: int = 0
-    #: The cell that has sealed that epoch; it keeps its lease where it has joined. None for an empty log.
-    holder: str | None = None
+    #: Its number, which no other one has.
+    bucket: int
+    #: 1 or more.
+    num_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +40,17 @@ class CellJoined:
 
 @dataclass(frozen=True, slots=True)
 class CellBeat:
-    """A cell lives. It tells of each part that it holds (part, epoch) the place of the first row not begun; a part
-    whose end is not confirmed is held still. Leases that it does not tell of are told to it again."""
+    """A cell lives. It tells of each part that it holds the place of the first row that has not begun; a part whose end
+    it has told is held until it is to drop it. Leases that it does not tell of are told to it again."""
 
     time_s: float
     cell: str
-    begun: tuple[tuple[PartKey, int, int], ...] = ()
+    begun: tuple[tuple[PartKey, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CellAsked:
-    """A cell has slots for more rows than it holds. It repeats the number until it has a lease of that number."""
+    """A cell has slots for more rows than it holds. It asks again when it has a lease of this number."""
 
     time_s: float
     cell: str
@@ -63,38 +60,23 @@ class CellAsked:
 
 @dataclass(frozen=True, slots=True)
 class PartSplit:
-    """A cell answers SplitPart: it will begin no row from `at` on, its log has none of them, and has this cut. The
-    place is the one that was asked for, or a later one where rows behind that have begun or are in the log."""
+    """A cell answers SplitPart: it will begin no row from `at` on. The place is the one that was asked for, or a later
+    one, up to the part's end: where rows behind that have begun, or a group of rows begins that stay together."""
 
     time_s: float
     cell: str
     part: PartKey
-    epoch: int
     at: int
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseEnded:
-    """The log of a part has the end of its rows [start, stop). The cell repeats it until ConfirmEnd or DropPart. `stop`
-    is less than what the lease says where the log's last holder has answered a split that the driver never heard of."""
+    """The last row of a part has ended, and the driver has read that in the cell's log; rows that wait for a person
+    count as ended."""
 
     time_s: float
     cell: str
     part: PartKey
-    epoch: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseVoid:
-    """A cell does not take a lease: it could not seal the part's log, which has this epoch or a later one, since an
-    earlier driver has leased it too; or another lease of the same number came first. Told anew until DropPart."""
-
-    time_s: float
-    cell: str
-    part: PartKey
-    epoch: int
-    log_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +89,26 @@ class CellGone:
 
 @dataclass(frozen=True, slots=True)
 class LeaseTimePassed:
-    """Time has passed, and nothing else. Told each second."""
+    """Time has passed: cells that were silent for too long are dead. Told twice a second."""
 
     time_s: float
 
 
-LeaseEvent = (
-    BucketAdded | CellJoined | CellBeat | CellAsked | PartSplit | LeaseEnded | LeaseVoid | CellGone | LeaseTimePassed
-)
+LeaseEvent = BucketAdded | CellJoined | CellBeat | CellAsked | PartSplit | LeaseEnded | CellGone | LeaseTimePassed
 
 
 @dataclass(frozen=True, slots=True)
 class LeasePart:
-    """Answer a question: the cell may work on rows [part.start, stop), or fewer where the part's log has a cut. It
-    seals the log for this epoch first, and goes on after what the log has. A lease of a number that it has
-    seen says nothing new where it holds the part, and is void otherwise."""
+    """Answer a question: the cell may work on rows [part.start, stop). It hears so once the logs of the cells `gone`
+    are sealed, and reads these before it begins: what they have is not done again. A lease of a number that it has
+    seen says nothing new."""
 
     cell: str
     number: int
     part: PartKey
     stop: int
-    epoch: int
+    #: The cells that are gone and have held rows of the bucket.
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,33 +117,32 @@ class SplitPart:
 
     cell: str
     part: PartKey
-    epoch: int
     at: int
 
 
 @dataclass(frozen=True, slots=True)
-class ConfirmEnd:
-    """Tell a cell that the end of its part is known."""
-
-    cell: str
-    part: PartKey
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
 class DropPart:
-    """Tell a cell that this epoch of a part is not its own: it stops working on it, and nothing of it counts."""
+    """Answer a beat that tells of a part whose end is known: the cell forgets the part."""
 
     cell: str
     part: PartKey
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
-class StopCell:
-    """Tell a cell that it is taken for dead, or that no row is left: it ends."""
+class CountRows:
+    """Count the rows of a part, which a cell has ended. Said once for each part."""
+
+    cell: str
+    part: PartKey
+    num_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealLog:
+    """Seal the log of a cell that is gone or taken for dead, so that it can write nothing more, and read it to its end.
+    Nothing that the cell says is told any more."""
 
     cell: str
 
 
-LeaseAction = LeasePart | SplitPart | ConfirmEnd | DropPart | StopCell
+LeaseAction = LeasePart | SplitPart | DropPart | CountRows | SealLog
