@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,8 +13,14 @@ import pytest
 
 from sundog.cells import hub
 from sundog.cells.messages import CellWord, WorkPart
+from sundog.cells.remote_feed import BucketRows
+from sundog.config import Config, environment_secrets
 from sundog.errors import RunStopped
+from sundog.explanation.cluster_plan import cluster_plan
 from sundog.session.choices import PlanChoices
+from sundog.session.flow_file import load_plan
+from sundog.session.machines import OnCluster
+from sundog.session.session import plan_session
 from tests.cells.cluster_runs import Machines
 from tests.cells.threads import ThreadLine
 from tests.e2e.counting_server import CountingServer
@@ -173,6 +180,24 @@ nodes:
   a: {sql: {database: "sqlite:///d.db", query: "select count(*) as num from t"}}
 outputs: {a: "{{ a }}"}
 """
+TABLES = """
+name: tables
+engines: {e: {kind: "null"}}
+inputs: {few_rows: {path: few.jsonl}, many_rows: {path: many.jsonl}}
+tables:
+  few:
+    from: few_rows
+    nodes: {a: {llm: {engine: e, prompt: "Few {{ row.id }}"}}}
+    outputs: {id: "{{ row.id }}", a: "{{ a.text }}"}
+  many:
+    from: many_rows
+    nodes: {b: {llm: {engine: e, prompt: "Many {{ row.id }}"}}}
+    outputs: {id: "{{ row.id }}", b: "{{ b.text }}"}
+  halves:
+    query: select id, b from many where id % 2 = 0 order by id
+    nodes: {c: {llm: {engine: e, prompt: "Half {{ row.b }}"}}}
+    outputs: {c: "{{ c.text }}"}
+"""
 GROUPED = """
 name: grouped
 engines: {e: {kind: "null"}}
@@ -220,3 +245,27 @@ def test_what_each_machine_has_for_itself_is_told(tmp_path: Path) -> None:
     assert note.startswith("step 'a': each machine reads sqlite:d.db for itself")
     assert report.notes == (note,)
     assert machines.run(machines.work)[0].notes == ()
+
+
+def test_the_rows_of_each_table_are_cut_for_all_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows beside many, of a table that is made of another: as many buckets of each as explain shows."""
+    (tmp_path / "flow.yaml").write_text(TABLES)
+    for name, num_rows in (("few", 30), ("many", 1_200)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(f'{{"id": {number}}}\n' for number in range(num_rows)))
+    num_buckets = Counter[str]()
+    add_bucket = hub.CellHub.add_bucket
+
+    async def counted(self: hub.CellHub, rows: BucketRows) -> None:
+        num_buckets[rows.table] += 1
+        await add_bucket(self, rows)
+
+    monkeypatch.setattr(hub.CellHub, "add_bucket", counted)
+    machines = Machines(tmp_path)
+    machines.run(machines.work, table="halves")
+    assert num_buckets == {"few": 30, "many": -(-1_200 // 7), "halves": -(-600 // 4)}
+    plan = load_plan(tmp_path / "flow.yaml", {})
+    session = plan_session(plan, tmp_path, Config(tmp_path / "explained", environment_secrets()))
+    with closing(session.rows):
+        spread = cluster_plan(session.flow, session.rows.as_written(), OnCluster("ray", 3, None))
+    shown = {one.name: one.num_buckets for one in spread.tables}
+    assert shown == {"few": num_buckets["few"], "many": num_buckets["many"], "halves": None}

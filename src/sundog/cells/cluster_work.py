@@ -86,9 +86,6 @@ async def _cluster_work(
     shares = RunShares(run.plan, run.operators, run.limits, run.limits.begin_shared(), options.num_cells)
     feeds: dict[str, RemoteFeed] = {}
 
-    def num_rows() -> int | None:
-        return run.figures.progress.num_rows
-
     def tell_listeners() -> None:
         for feed in feeds.values():
             for changed in feed.listeners:
@@ -98,10 +95,10 @@ async def _cluster_work(
     told = ToldFigures(run.plan, run.figures)
     hub = CellHub(task, options.num_cells, starter, shares, run, tell_listeners, scaling, told)
     for table in run.plan.tables:
-        feeds[table.name] = RemoteFeed(table.name, run.record.run_id, run.store, hub, options.num_cells, num_rows)
+        feeds[table.name] = RemoteFeed(table.name, run.record.run_id, run.store, hub, options.num_cells)
     try:
         await hub.begin()
-        yield RowWork(feeds, lambda table, number: None)
+        yield RowWork(feeds, lambda table, number: feeds[table].expect(number))
     finally:
         await hub.close()
         _recount(run)

@@ -6,7 +6,7 @@ Owns the buckets of one table. Who works on them is the hub's affair.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,7 +51,7 @@ class BucketTaker(Protocol):
 
 
 class RemoteFeed:
-    """A RowFeed. `num_rows`: gives how many rows a table has, None while that is not known."""
+    """A RowFeed. Its buckets are as large as the rows of the table want it, if `expect` says how many there are."""
 
     def __init__(
         self,
@@ -60,19 +60,22 @@ class RemoteFeed:
         store: Store,
         taker: BucketTaker,
         num_cells: int,
-        num_rows: Callable[[], int | None],
     ) -> None:
         self._table = table
         self._run_id = run_id
         self._store = store
         self._taker = taker
         self._num_cells = num_cells
-        self._num_rows = num_rows
+        self._num_rows: int | None = None
         self._is_stopping = False
         self._failure: BaseException | None = None
         self.num_awaiting = 0
         self.num_started = 0
         self.listeners: list[asyncio.Event] = []
+
+    def expect(self, num_rows: int) -> None:
+        """Take note that so many rows are left to run."""
+        self._num_rows = num_rows
 
     def stop(self, reason: BaseException | None = None) -> None:
         """Have no row begin any more; those that run end. The first reason counts."""
@@ -82,7 +85,7 @@ class RemoteFeed:
 
     async def run(self, batches: AsyncIterator[IdentifiedRows], order: Sequence[ValuePath] = ()) -> None:
         """Have all rows run that have not ended; raises what stopped the run, if anything did."""
-        sizes = BucketSizes.for_cells(self._num_rows(), self._num_cells)
+        sizes = BucketSizes.for_cells(self._num_rows, self._num_cells)
         cutter, keys = BucketCutter(sizes), GroupKeys(order)
         rows: IdentifiedRows = []
         groups: list[GroupKey] = []
