@@ -106,6 +106,9 @@ class ThreadStarter:
         self.threads: list[threading.Thread] = []
         self._caches = caches
 
+    async def watch(self) -> None:
+        await asyncio.Event().wait()
+
     async def start_owners(self, task: CellTask) -> tuple[OwnerLine, ...]:
         self.owners = [
             ThreadOwner(self._cache_of(task, f"owner-{uuid4().hex}"), f"{task.command}.owner-{place}-{uuid4().hex}")

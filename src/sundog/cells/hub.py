@@ -136,6 +136,7 @@ class CellHub:
         await asyncio.to_thread(self._cache.drop_scratch, self._task.command)
         await asyncio.to_thread(self._cache.put_scratch, self._task.probe, b"seen by all")
         self._on_rows()
+        self._spawn(self._starter.watch())
         self._task = replace(self._task, owners=await self._starter.start_owners(self._task))
         await asyncio.gather(*(self._start(place) for place in range(self._num_cells)))
         self._spawn(self._hands.follow())

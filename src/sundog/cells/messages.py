@@ -150,6 +150,10 @@ class CellLine(Protocol):
 class CellStarter(Protocol):
     """This class starts cells on machines."""
 
+    async def watch(self) -> None:
+        """Return never; SundogError once no cell can be started any more, however long one waits."""
+        ...
+
     async def start_owners(self, task: CellTask) -> tuple[OwnerLine, ...]:
         """Return the lines to the owners of a run, which are started."""
         ...

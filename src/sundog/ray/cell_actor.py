@@ -9,6 +9,8 @@ import asyncio
 import os
 import platform
 import threading
+from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,11 +25,16 @@ from sundog.cells.owning.line import OwnerLine
 from sundog.config import read_config
 from sundog.errors import ConfigError, RunError, SundogError
 from sundog.execution.calls.guard import run_loop
+from sundog.ray.head import HeadWatch
 from sundog.ray.owner_actor import RayOwnerLine, start_owner
 from sundog.store.segments.storage import ObjectStorage
 
 START_S = 120.0
 """A cell that has not begun after so long has no room on the cluster."""
+HEARD_S = 2.0
+"""So long is an owner waited for that has to hear that a cell is gone: it may be gone itself."""
+OWNERS_END_S = 60.0
+"""Owners have so long to write what is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,11 @@ class RayCells:
         self._num_owners = num_owners
         self._owners: tuple[RayOwnerLine, ...] = ()
         self._class: Any = ray.remote(CellActor)
+        self._head = HeadWatch(ray.get_runtime_context().gcs_address)
+
+    async def watch(self) -> None:
+        """Return never; RunError where the head of the cluster is lost."""
+        await self._head.follow()
 
     async def start_owners(self, task: CellTask) -> tuple[OwnerLine, ...]:
         """Return the lines to the owners of a run."""
@@ -116,14 +128,18 @@ class RayCells:
 
     async def tell_gone(self, name: str) -> None:
         """Let the owners know that a cell is gone; one that does not hear it misses the cell's beat soon."""
-        gone = (line.actor.gone.remote(name) for line in self._owners)
-        await asyncio.gather(*gone, return_exceptions=True)
+        await self._heard_by_owners((line.actor.gone.remote(name) for line in self._owners), HEARD_S)
 
     async def end_owners(self) -> None:
         """Let the owners write what is left. One that cannot has committed nothing that anybody has seen."""
-        await asyncio.gather(*(line.actor.close.remote() for line in self._owners), return_exceptions=True)
+        await self._heard_by_owners((line.actor.close.remote() for line in self._owners), OWNERS_END_S)
         for line in self._owners:
             ray.kill(line.actor)
+
+    async def _heard_by_owners(self, words: Iterable[Awaitable[None]], within_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(*words, return_exceptions=True)
 
     async def start(self, task: CellTask, name: str) -> CellLine:
         """Return the line to a new cell. ConfigError where no cell can work on the cluster's machines, RunError where
@@ -138,7 +154,7 @@ class RayCells:
         ).remote()
         try:
             async with asyncio.timeout(START_S):
-                installed, obstacle = await actor.check.remote(task)
+                installed, obstacle = await self._head.unless_lost(actor.check.remote(task))
                 if installed != installed_here():
                     raise ConfigError(
                         f"a node of the cluster has {installed}, this process {installed_here()}",

@@ -16,6 +16,9 @@ from sundog.errors import ConfigError, error_text
 
 ANSWER_S = 5.0
 """A head that takes no connection for so long is not there; Ray itself would ask for minutes."""
+RAY_ENDS_AFTER_S = 180
+"""A process that has missed its head for so long is ended by Ray, without a word of the run. The run ends itself before
+that (`ray.head`)."""
 
 
 def require_ray() -> None:
@@ -41,6 +44,8 @@ def connected(address: str | None) -> Iterator[None]:
     it is. ConfigError where Ray is not installed, where no cluster answers, and where the process is connected to
     another one."""
     require_ray()
+    # Ray reads it as it is imported.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(RAY_ENDS_AFTER_S))
     import ray
 
     _check_form(address)
@@ -87,7 +92,7 @@ def _check_form(address: str | None) -> None:
             f"{address} is a job server, which takes commands and no drivers",
             hint=f"submit the run: sundog run FLOW --on ray --address {address}; or name HOST:6379 on a node",
         )
-    if address is not None and address not in ("auto", "local") and _place_of(address) is None:
+    if address is not None and address not in ("auto", "local") and place_of(address) is None:
         raise ConfigError(
             f"'{address}' is no address of a Ray cluster",
             hint="write HOST:PORT on a node of the cluster, or http://HOST:8265 to submit a job from elsewhere",
@@ -96,7 +101,7 @@ def _check_form(address: str | None) -> None:
 
 def _check_answer(address: str | None) -> None:
     """ConfigError for an address at which nobody listens."""
-    place = None if address is None else _place_of(address)
+    place = None if address is None else place_of(address)
     if place is None:
         return
     try:
@@ -108,7 +113,7 @@ def _check_answer(address: str | None) -> None:
         ) from error
 
 
-def _place_of(address: str) -> tuple[str, int] | None:
+def place_of(address: str) -> tuple[str, int] | None:
     """Return the host and port of an address; None for another one."""
     host, _, port = address.rpartition(":")
     return (host.strip("[]"), int(port)) if host and port.isdigit() and "://" not in address else None

@@ -36,6 +36,10 @@ class OwnerActor:
         self._opened = AsyncExitStack()
         self._beginning: asyncio.Future[OwnerHost] | None = None
 
+    async def begin(self) -> None:
+        """Begin before the first question."""
+        await self._host()
+
     async def ask(self, batch: BatchAsked) -> Sequence[OwnerReply]:
         """Return the answer of a batch."""
         return await (await self._host()).ask(batch)
@@ -100,20 +104,21 @@ class RayOwnerLine:
 
 
 def start_owner(task: CellTask, place: int) -> RayOwnerLine:
-    """Return the line to an owner on this machine, which begins when it is first asked."""
+    """Return the line to an owner on this machine."""
     actor: Any = ray.remote(OwnerActor)
     # With the machine of the driver the run ends in any case. The loss of another one, which Ray notices after 15
     # seconds, would have all cells wait for their owner.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return RayOwnerLine(
-        actor.options(
-            name=f"{task.record.run_id}/owner-{place}",
-            num_cpus=0,
-            max_restarts=-1,
-            max_task_retries=0,
-            scheduling_strategy=here,
-        ).remote(task, place)
-    )
+    owner = actor.options(
+        name=f"{task.record.run_id}/owner-{place}",
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=0,
+        scheduling_strategy=here,
+    ).remote(task, place)
+    # Ray finds an actor at the first word to it, and needs the head for that: the last word may come without one.
+    owner.begin.remote()
+    return RayOwnerLine(owner)
 
 
 async def _heard(replies: Awaitable[Sequence[OwnerReply]]) -> Sequence[OwnerReply]:
