@@ -1,44 +1,35 @@
 """Faults in parts of a cluster, and what is lost by them: `python benchmarks/cluster_faults.py [--times 20] [FAULT]`.
 
-Faults come at random moments. Real Ray on this machine, a head and three nodes that are processes, and a server that
-counts every request. Each trial
-compares the output, byte for byte, with that of one process. Results: results/cluster_faults.json.
+Faults come at random moments. Real Ray on this machine, a head and three nodes that are processes, a server that counts
+every request, and for faults of the log an S3 server that refuses or waits. Each trial compares the output, byte for
+byte, with that of one process. Results: results/cluster_faults.json, after each trial; `--append` keeps those that are
+there, so that it can be done in parts.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import random
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from clusters.cluster_runs import NUM_CELLS, report_of, start_run
-from clusters.endpoint import Endpoint, counting_endpoint
-from clusters.workload import write_workload
-from machine import save
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the tests' cluster
 
-from tests.ray.clusters import fill_up, processes_of, ray_cluster
+from clusters.cluster_runs import NUM_CELLS, report_of, start_run
+from clusters.scenes import CommandFailed, Scene, scenes
+from clusters.strikes import LONG, STRIKES
+from clusters.workload import write_workload
+from machine import RESULTS, save
 
-if TYPE_CHECKING:
-    from ray.cluster_utils import Cluster
+from tests.ray.clusters import fill_up
 
 NUM_ROWS = 2_000
 NUM_PLACES = 96
 DELAY_S = 0.2
-STOPPED_S = 9.0
-"""A cell that is stopped for so long is replaced after 5 s, and goes on beside the new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,140 +37,117 @@ class Trial:
     """One run with one fault."""
 
     fault: str
+    has_effects: bool
     #: The share of the calls that had come when it struck.
     at: float
+    #: The output is that of one process, byte for byte, but for rows that failed.
     is_equal: bool
     num_repeated: int
     most_of_one_effect: int
     num_failed_rows: int
-    #: The longest time in which the server heard of nobody, from the fault to the last call.
+    #: The longest time in which the server heard of nobody, from the fault to the last call, without that of a restart.
     longest_gap_s: float
+    #: From a repeated command to its first call.
+    to_first_call_s: float
+    num_repeats: int
+    #: The writes that the storage has refused or delayed.
+    num_struck_writes: int
     wall_s: float
+    #: The reason why the trial came to no output; empty where it did.
+    failure: str = ""
 
 
-class Scene:
-    """A cluster, a server and a folder, in which a trial happens."""
-
-    def __init__(self, folder: Path, endpoint: Endpoint, cluster: Cluster) -> None:
-        self.folder = folder
-        self.endpoint = endpoint
-        self.cluster = cluster
-        self.process: subprocess.Popen[str] | None = None
-
-    @property
-    def state(self) -> str:
-        return f"file://{self.folder}/state"
-
-    def start(self) -> None:
-        self.process = start_run(self.folder, self.state, self.cluster.address)
-
-    def kill_driver(self) -> None:
-        assert self.process is not None, "it was started"
-        self.process.kill()
-        self.process.communicate()
-        self.start()
-
-
-def kill_one(title: str) -> Callable[[Scene], None]:
-    return lambda scene: os.kill(random.choice(processes_of(title)), signal.SIGKILL)
-
-
-def stop_cell(scene: Scene) -> None:
-    pid = random.choice(processes_of("ray::CellActor"))
-    os.kill(pid, signal.SIGSTOP)
-    time.sleep(STOPPED_S)
-    os.kill(pid, signal.SIGCONT)
-
-
-def remove_node(scene: Scene) -> None:
-    """Remove a node on which the driver is not: with its own machine a driver ends too, which a process here does
-    not."""
-    of_driver = {_parent(pid) for pid in processes_of("ray::OwnerActor")}
-    others = [node for node in scene.cluster.worker_nodes if _raylet(node) not in of_driver]
-    scene.cluster.remove_node(random.choice(others), allow_graceful=False)
-
-
-def _raylet(node: Any) -> int:
-    return int(node.all_processes["raylet"][0].process.pid)
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-FAULTS: dict[str, Callable[[Scene], None]] = {
-    "none": lambda scene: None,
-    "cell killed": kill_one("ray::CellActor"),
-    "owner killed": kill_one("ray::OwnerActor"),
-    "node removed": remove_node,
-    "cell stopped, replaced, continued": stop_cell,
-    "driver killed, command repeated": Scene.kill_driver,
-}
-
-
-@contextmanager
-def scenes() -> Iterator[Scene]:
-    with ray_cluster() as cluster, counting_endpoint(DELAY_S) as endpoint:
-        folder = Path(tempfile.mkdtemp(prefix="faults-"))
-        try:
-            yield Scene(folder, endpoint, cluster)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def run_trial(scene: Scene, fault: str, expected: bytes, num_calls: int) -> Trial:
-    shutil.rmtree(scene.folder / "state", ignore_errors=True)
-    shutil.rmtree(scene.folder / "cache", ignore_errors=True)
-    (scene.folder / "out.jsonl").unlink(missing_ok=True)
+def run_trial(scene: Scene, fault: str, expected: bytes, num_calls: int, *, has_effects: bool) -> Trial:
+    strike = (STRIKES | LONG)[fault]
+    scene.begin(strike.state)
     fill_up(scene.cluster)
     scene.endpoint.forget()
-    at, begin_s = random.uniform(0.05, 0.8), time.monotonic()
+    at, begin_s, failure, num_failed = random.uniform(0.05, 0.8), time.monotonic(), "", 0
     scene.start()
-    while scene.endpoint.counts().num_calls < at * num_calls:
-        time.sleep(0.02)
-    scene.endpoint.watch_gaps()
-    FAULTS[fault](scene)
-    assert scene.process is not None, "it was started"
-    report, counts = report_of(scene.process), scene.endpoint.counts()
+    try:
+        _wait_for_calls(scene, at * num_calls)
+        scene.endpoint.watch_gaps()
+        strike.do(scene)
+        report = scene.report or scene.wait()
+        if report is None:
+            raise CommandFailed("the command ended with an error and was not repeated")
+        num_failed = report["num_failed"]
+    except CommandFailed as error:
+        failure = str(error)
+    counts, out = scene.endpoint.counts(), scene.folder / "out.jsonl"
     return Trial(
         fault,
+        has_effects,
         round(at, 2),
-        (scene.folder / "out.jsonl").read_bytes() == expected,
+        out.exists() and _is_equal(out.read_bytes(), expected, num_failed),
         counts.num_calls - counts.num_distinct,
         counts.most_of_one_effect,
-        report["num_failed"],
-        round(counts.longest_gap_s, 2),
+        num_failed,
+        round(max(scene.gap_before_s, counts.longest_gap_s), 2),
+        round(scene.to_first_call_s, 2),
+        scene.repeats,
+        scene.storage.num_struck,
         round(time.monotonic() - begin_s, 1),
+        failure,
     )
+
+
+def _is_equal(output: bytes, expected: bytes, num_failed: int) -> bool:
+    left = iter(expected.splitlines())
+    lines = output.splitlines()
+    return len(lines) == NUM_ROWS - num_failed and all(line in left for line in lines)
+
+
+def _wait_for_calls(scene: Scene, number: float) -> None:
+    while scene.endpoint.counts().num_calls < number:
+        if scene.process.poll() is not None:
+            scene.wait()
+            raise CommandFailed("the command ended before the fault")
+        time.sleep(0.02)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("faults", nargs="*", default=list(FAULTS))
+    parser.add_argument("faults", nargs="*", default=list(STRIKES), help=f"of {[*STRIKES, *LONG]}")
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--effects", action="store_true", help="Each row also has an effect.")
     parser.add_argument("--result", default="cluster_faults")
+    parser.add_argument("--append", action="store_true", help="Keep the trials that the result has already.")
     arguments = parser.parse_args()
-    trials: list[Trial] = []
-    with scenes() as scene:
+    trials = _kept(arguments.result) if arguments.append else []
+    with scenes(DELAY_S) as scene:
         num_calls = write_workload(
             scene.folder, scene.endpoint.origin, NUM_ROWS, num_places=NUM_PLACES, has_effect=arguments.effects
         )
         report_of(start_run(scene.folder, scene.state))
         expected = (scene.folder / "out.jsonl").read_bytes()
+        scene.new_cluster()
         # In turns, so that a busy hour of the machine meets all of them.
         for _ in range(arguments.times):
             for fault in arguments.faults:
-                trials.append(run_trial(scene, fault, expected, num_calls))
-                print(trials[-1], flush=True)
-            told = {
-                "num_rows": NUM_ROWS,
-                "num_calls": num_calls,
-                "num_cells": NUM_CELLS,
-                "places_of_a_cell": NUM_PLACES // NUM_CELLS,
-                "trials": [asdict(trial) for trial in trials],
-            }
-            save(arguments.result, told, is_shown=False)
+                trial = run_trial(scene, fault, expected, num_calls, has_effects=arguments.effects)
+                print(trial, flush=True)
+                trials.append(asdict(trial))
+                save(arguments.result, _told(trials, num_calls), is_shown=False)
+                if (STRIKES | LONG)[fault].takes_cluster or trial.failure:
+                    scene.clear()
+                    scene.new_cluster()
+
+
+def _kept(result: str) -> list[dict[str, Any]]:
+    file = RESULTS / f"{result}.json"
+    kept: list[dict[str, Any]] = json.loads(file.read_text())["trials"] if file.exists() else []
+    return kept
+
+
+def _told(trials: list[dict[str, Any]], num_calls: int) -> dict[str, Any]:
+    return {
+        "num_rows": NUM_ROWS,
+        "num_calls": num_calls,
+        "num_cells": NUM_CELLS,
+        "places_of_a_cell": NUM_PLACES // NUM_CELLS,
+        "trials": trials,
+    }
 
 
 if __name__ == "__main__":
