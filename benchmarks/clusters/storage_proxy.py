@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import threading
 import time
@@ -81,6 +82,7 @@ def struck_storage() -> Iterator[StorageProxy]:
     import boto3  # type: ignore[import-untyped]  # it has no types
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of each request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     proxy = StorageProxy(server.get_host_and_port())

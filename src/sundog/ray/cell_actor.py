@@ -144,9 +144,9 @@ class RayCells:
     async def start(self, task: CellTask, name: str) -> CellLine:
         """Return the line to a new cell. ConfigError where no cell can work on the cluster's machines, RunError where
         none can be started."""
-        # A cell that is gone is no more: another one, under another name, takes its place.
+        # A cell that is gone is no more: another one takes its place. It has no name, of which Ray would ask the head,
+        # with this loop waiting for as long as that is away.
         actor = self._class.options(
-            name=f"{task.record.run_id}/{name}",
             num_cpus=1,
             max_restarts=0,
             max_task_retries=0,

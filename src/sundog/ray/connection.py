@@ -92,7 +92,7 @@ def _check_form(address: str | None) -> None:
             f"{address} is a job server, which takes commands and no drivers",
             hint=f"submit the run: sundog run FLOW --on ray --address {address}; or name HOST:6379 on a node",
         )
-    if address is not None and address not in ("auto", "local") and place_of(address) is None:
+    if address is not None and address not in ("auto", "local") and head_place(address) is None:
         raise ConfigError(
             f"'{address}' is no address of a Ray cluster",
             hint="write HOST:PORT on a node of the cluster, or http://HOST:8265 to submit a job from elsewhere",
@@ -101,7 +101,7 @@ def _check_form(address: str | None) -> None:
 
 def _check_answer(address: str | None) -> None:
     """ConfigError for an address at which nobody listens."""
-    place = None if address is None else place_of(address)
+    place = None if address is None else head_place(address)
     if place is None:
         return
     try:
@@ -113,7 +113,7 @@ def _check_answer(address: str | None) -> None:
         ) from error
 
 
-def place_of(address: str) -> tuple[str, int] | None:
+def head_place(address: str) -> tuple[str, int] | None:
     """Return the host and port of an address; None for another one."""
     host, _, port = address.rpartition(":")
     return (host.strip("[]"), int(port)) if host and port.isdigit() and "://" not in address else None

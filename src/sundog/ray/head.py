@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from sundog.errors import RunError
-from sundog.ray.connection import ANSWER_S, place_of
+from sundog.ray.connection import ANSWER_S, head_place
 
 LOOK_EVERY_S = 2.0
 LOST_AFTER_S = 30.0
@@ -57,7 +57,7 @@ class HeadWatch:
             working.cancel()
 
     async def _answers(self) -> bool:
-        place = place_of(self._address)
+        place = head_place(self._address)
         assert place is not None, "Ray tells its address as host and port"
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):
