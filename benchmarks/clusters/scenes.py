@@ -33,8 +33,8 @@ class CommandFailed(Exception):
 
 
 class Scene:
-    """What a trial has. `repeats` counts the commands after the first, `to_first_call_s` is the longest time from one
-    to its first call."""
+    """A place for trials, one after another. `repeats` counts the commands after the first one, `to_first_call_s` is
+    the longest time from one to its first call."""
 
     def __init__(self, folder: Path, endpoint: Endpoint, storage: StorageProxy) -> None:
         self.folder = folder
@@ -118,7 +118,7 @@ class Scene:
         if self.process.returncode == 0:
             self.report = json.loads(stdout.splitlines()[-1])
             return self.report
-        if not any(words in stderr for words in TOLD) or "Traceback" in stderr:
+        if not any(words in stderr for words in TOLD) or "this is a bug" in stderr or "Traceback" in stderr:
             raise CommandFailed(f"exit code {self.process.returncode}: {stderr[-1500:]}")
         print(stderr.splitlines()[-2:], flush=True)
         return None

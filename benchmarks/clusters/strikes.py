@@ -1,4 +1,4 @@
-"""What strikes a run on a cluster: each fault is done to a scene while its command is at work."""
+"""Faults of a run on a cluster: each is done to a scene while its command is at work."""
 
 from __future__ import annotations
 
