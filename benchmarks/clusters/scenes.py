@@ -17,9 +17,9 @@ from uuid import uuid4
 
 from clusters.cluster_runs import NUM_CELLS
 from clusters.endpoint import Endpoint, counting_endpoint
-from clusters.nodes import kill_nodes, nodes_of
 from clusters.storage_proxy import BUCKET, StorageProxy, struck_storage
 from tests.ray.clusters import ray_cluster
+from tests.ray.nodes import kill_nodes, nodes_of
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster

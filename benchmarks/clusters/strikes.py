@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clusters.nodes import kill_nodes, nodes_of, parent_of, raylet_of
 from clusters.scenes import Scene
 from tests.ray.clusters import processes_of
+from tests.ray.nodes import kill_nodes, nodes_of, parent_of, raylet_of
 
 STOPPED_S = 9.0
 """A cell that is stopped for so long is replaced after 5 s, and goes on beside the new one."""

@@ -30,7 +30,9 @@ from sundog.session.flow_file import load_plan
 from sundog.session.session import plan_session
 from tests.e2e.counting_server import CountingServer
 from tests.e2e.processes import NUM_AT_ONCE, write_sending
-from tests.ray.clusters import processes_of
+from tests.e2e.processes import start as start_command
+from tests.ray.clusters import processes_of, ray_cluster
+from tests.ray.nodes import kill_nodes
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -141,6 +143,29 @@ def test_no_effect_happens_twice(
     assert max(server.by_row.values()) == 1
     assert report.num_done + report.num_failed == NUM_ROWS
     assert 0 < report.num_failed <= NUM_AT_ONCE
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_elsewhere_when_the_head_and_the_driver_are_lost(
+    server: CountingServer, expected: bytes, tmp_path: Path
+) -> None:
+    """A cell of the first cluster may live, and works on until it finds its log closed."""
+    command = ("run", "flow.yaml", "--on", "ray", "--cells", "2", "--state", f"file://{tmp_path}/state")
+    place = ("--output", "out.jsonl", "--address")
+    with ray_cluster(num_nodes=1) as first, ray_cluster(num_nodes=1) as second:
+        server.shut_gate()
+        driver = start_command(tmp_path, *command, *place, first.address)
+        server.wait_for(NUM_AT_ONCE)
+        kill_nodes([first.head_node])
+        driver.kill()
+        driver.communicate()
+        server.open_gate()
+        again = start_command(tmp_path, *command, *place, second.address)
+        _, stderr = again.communicate(timeout=120)
+        kill_nodes(first.worker_nodes)
+    assert again.returncode == 0, stderr
+    assert (tmp_path / "out.jsonl").read_bytes() == expected
+    assert len(server.asked) <= NUM_ROWS + 2 * NUM_AT_ONCE
 
 
 def test_other_versions_on_a_node_are_found_before_the_first_call(

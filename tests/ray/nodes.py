@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def kill_nodes(nodes: list[Any]) -> None:
+def kill_nodes(nodes: Iterable[Any]) -> None:
     """End all processes of nodes, with the workers below them."""
     pids = {info.process.pid for node in nodes for kind in node.all_processes.values() for info in kind}
     for pid in pids | _below(pids):
