@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from bisect import bisect
 from itertools import accumulate
 from pathlib import Path
@@ -47,6 +48,19 @@ def write_workload(folder: Path, origin: str, num_rows: int, *, num_places: int 
             }
             file.write(json.dumps(row) + "\n")
     return len({one for one, _ in pairs}) + len({one for _, one in pairs}) + len(pairs)
+
+
+def split_workload(folder: Path, num_parts: int) -> list[Path]:
+    """Write folders with equal shares of the rows and of the places; gives them."""
+    flow = (folder / "flow.yaml").read_text()
+    lines = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
+    parts = [folder / f"part-{number}" for number in range(num_parts)]
+    for number, part in enumerate(parts):
+        part.mkdir()
+        places = re.sub(r"(?<=max_concurrency: )\d+", lambda found: str(int(found[0]) // num_parts), flow)
+        (part / "flow.yaml").write_text(places)
+        (part / "rows.jsonl").write_text("".join(lines[number::num_parts]))
+    return parts
 
 
 def _zipf(num_values: int) -> list[float]:

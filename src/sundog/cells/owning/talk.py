@@ -1,7 +1,7 @@
 """The talk of a cell with one owner: batches, news and beats over a line that loses, until the cell leaves.
 
-Owns when something is said again. No timer lies in the way of a call: the next batch goes as soon as the last one is
-answered, and has all that has come meanwhile.
+Owns when something is said, and when again: the next batch goes soon after the last one is answered, and has all that
+has come meanwhile.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ LISTEN_S = 10.0
 ANSWER_S = 10.0
 """What has no reply for so long was lost."""
 AGAIN_AFTER_S = 0.2
-GATHER_S = 0.05
-"""What is said within this time after a batch was answered goes in one batch: little beside a call of a model."""
+GATHER_S = 0.1
+"""What is said within this time after a batch was answered goes in one batch, and so do the news: little beside a call
+of a model, and a message costs both sides more than the keys in it."""
 PATIENCE_S = 300.0
 """The cell ends where its owner is away for so long."""
 
@@ -99,13 +100,14 @@ class OwnerTalk:
                 await self._has_said.wait()
                 continue
             await self._hear(partial(self._line.ask, batch), ANSWER_S)
-            # A message costs both sides more than the keys in it.
             await asyncio.sleep(AGAIN_AFTER_S if self._asker.next_batch() is batch else GATHER_S)
 
     async def _listen(self) -> None:
         while True:
-            if not await self._hear(partial(self._line.listen, self._asker.listening(), LISTEN_S), LISTEN_S + ANSWER_S):
-                await asyncio.sleep(AGAIN_AFTER_S)
+            has_heard = await self._hear(
+                partial(self._line.listen, self._asker.listening(), LISTEN_S), LISTEN_S + ANSWER_S
+            )
+            await asyncio.sleep(GATHER_S if has_heard else AGAIN_AFTER_S)
 
     async def _beat(self) -> None:
         while True:
