@@ -129,13 +129,8 @@ class CellHub:
         self._changed.set()
 
     async def begin(self) -> None:
-        """Seal what cells of earlier drivers write to, and start cells. SundogError where none can be started."""
-        for name in await asyncio.to_thread(self._cache.logs_beside, self._task.command):
-            await asyncio.to_thread(self._cache.seal, name)
-        # Nobody reads what a driver has left that was killed.
-        await asyncio.to_thread(self._cache.drop_scratch, self._task.command)
+        """Start cells. SundogError where none can be started."""
         await asyncio.to_thread(self._cache.put_scratch, self._task.probe, b"seen by all")
-        self._on_rows()
         self._spawn(self._starter.watch())
         self._task = replace(self._task, owners=await self._starter.start_owners(self._task))
         await asyncio.gather(*(self._start(place) for place in range(self._num_cells)))

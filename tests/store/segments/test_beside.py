@@ -86,6 +86,32 @@ def test_who_writes_to_a_sealed_log_finds_out(url: str, tmp_path: Path, monkeypa
     assert driver.state.logs_beside(DRIVER) == [CELL]
 
 
+def test_whoever_goes_on_with_a_run_seals_the_logs_of_its_cells(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that needs no cells itself: cells of a driver that was killed may live on for a while."""
+    monkeypatch.setattr(sending, "SEND_EVERY_S", 0.05)
+    cell, driver, third = (Machine(url, tmp_path / name) for name in ("cell", "driver", "third"))
+    driver.state.put_scratch(f"{DRIVER}/killed/rows", b"rows")
+
+    async def write(store: Store) -> None:
+        store.open_writer()
+        await store.put_row("r", RowRef("", (1,)), "failed", b"{}", ())
+        await store.write(awaits_log=True)
+        with closing(Store(driver.state.folder)) as of_driver, of_driver.writing_to(DRIVER):
+            of_driver.forget_failed_rows("r")
+        await store.put_row("r", RowRef("", (2,)), "failed", b"{}", ())
+        with pytest.raises(sending.Overtaken, match="taken over"):
+            await store.write(awaits_log=True)
+
+    with pytest.raises(StoreError), closing(Store(cell.state.folder)) as store, store.writing_to(CELL):
+        asyncio.run(write(store))
+    third.state.catch_up()
+    assert failed_rows(third, "r") == 0, "what the driver has changed comes after what it has sealed"
+    with pytest.raises(StoreError, match="not in the state"):
+        third.state.scratch(f"{DRIVER}/killed/rows")
+
+
 def test_a_log_is_sealed_before_its_cell_takes_it(url: str, tmp_path: Path) -> None:
     """The cell begins late, and its log is a closed one that it may take: what it writes there is read as any other."""
     cell, driver = (Machine(url, tmp_path / name) for name in ("cell", "driver"))

@@ -92,7 +92,7 @@ class CachedState:
                 self._catch_up(connection)
 
     def take(self, name: str) -> HeldLog:
-        """Become the one process that writes to a log. UserError where another one does."""
+        """Become the one process that writes to a log, as StateCache says."""
         with self._lock:
             if name in self._held:
                 raise UserError("this process is writing to this log already")
@@ -106,6 +106,9 @@ class CachedState:
                 # What this process has left from a time before must not come behind what others have written.
                 self._send_left(log, connection)
                 position = self._taken(log, connection)
+                if self._seal_beside(name, connection):
+                    # What they have done comes before all that is changed here.
+                    position = self._taken(log, connection)
             self._held.add(name)
         return HeldLog(log, self._path, position)
 
@@ -151,13 +154,7 @@ class CachedState:
     def seal(self, name: str) -> None:
         """Let nobody write to a log any more, and take in what it holds."""
         with self._lock, self._connected() as connection:
-            log = SegmentLog(self._storage, name)
-            epoch = f"{self._id}-{uuid4().hex[:12]}"
-            position = catch_up(log, connection)
-            while not (position.next_number and position.has_closed):
-                if log.create(position.next_number, _taken_header(epoch, {})):
-                    log.create(position.next_number + 1, SegmentHeader(kind="closed", epoch=epoch))
-                position = catch_up(log, connection)
+            self._seal(name, connection)
 
     def epoch(self, name: str) -> str:
         """Return the epoch of whoever writes to a log, or has written there last, as was read."""
@@ -179,6 +176,26 @@ class CachedState:
         """Drop the objects of a folder."""
         for name in list(self._storage.names(f"{_SCRATCH}/{folder}")):
             self._storage.drop(name)
+
+    def _seal_beside(self, name: str, connection: Connection) -> bool:
+        """Let the cells and owners of an earlier driver write nothing more, and drop what it has kept for them; gives
+        whether it had any. It comes after this process has taken the driver's log: a cell that begins later sees
+        that."""
+        beside = self.logs_beside(name)
+        for other in beside:
+            self._seal(other, connection)
+        if beside:
+            self.drop_scratch(name)
+        return bool(beside)
+
+    def _seal(self, name: str, connection: Connection) -> None:
+        log = SegmentLog(self._storage, name)
+        epoch = f"{self._id}-{uuid4().hex[:12]}"
+        position = catch_up(log, connection)
+        while not (position.next_number and position.has_closed):
+            if log.create(position.next_number, _taken_header(epoch, {})):
+                log.create(position.next_number + 1, SegmentHeader(kind="closed", epoch=epoch))
+            position = catch_up(log, connection)
 
     def _is_own(self, position: LogPosition) -> bool:
         """Return whether the last one that wrote was a process of this cache."""

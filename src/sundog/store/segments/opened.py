@@ -32,7 +32,8 @@ class StateCache(Protocol):
     def url(self) -> str: ...
 
     def take(self, name: str) -> OpenLog:
-        """Become the one process that writes to a log. UserError where another one does."""
+        """Become the one process that writes to a log; the logs beside it are sealed. UserError where another one
+        does."""
         ...
 
     def release(self, name: str) -> None:
