@@ -134,7 +134,7 @@ CASES = {"flow": flows(), "given_rows": rows, "other_rows": rows, "rule": st.sam
 @pytest.mark.parametrize("part", range(4))
 def test_rewritten_tables_give_the_rows_of_the_naive_plan(part: int) -> None:
     @seed(part)
-    @settings(SETTINGS, max_examples=30, derandomize=False, database=None)
+    @settings(SETTINGS, max_examples=15, derandomize=False, database=None)
     @given(**CASES)
     def check(flow: Flow, given_rows: Rows, other_rows: Rows, rule: str | None) -> None:
         check_flow(flow, given_rows, other_rows, rule)
@@ -212,7 +212,7 @@ def test_a_broken_rule_is_found(broken: Rule, word: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("part", range(4))
 def test_rewritten_tables_give_the_rows_of_the_naive_plan_in_many_cases(part: int) -> None:
     @seed(100 + part)
-    @settings(SETTINGS, max_examples=500, derandomize=False, database=None)
+    @settings(SETTINGS, max_examples=250, derandomize=False, database=None)
     @given(**CASES)
     def check(flow: Flow, given_rows: Rows, other_rows: Rows, rule: str | None) -> None:
         check_flow(flow, given_rows, other_rows, rule)
