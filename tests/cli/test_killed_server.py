@@ -34,7 +34,7 @@ engines:
     replicas: REPLICAS
     max_concurrency: 16
     arguments: {load_format: dummy, dtype: float32, max_model_len: 512, block_size: 32, enforce_eager: true}
-    environment: {VLLM_CPU_KVCACHE_SPACE: "1", HF_HUB_OFFLINE: "1"}
+    environment: {OMP_NUM_THREADS: "1", VLLM_CPU_KVCACHE_SPACE: "1", HF_HUB_OFFLINE: "1"}
     python: PYTHON
 inputs:
   rows: {path: rows.jsonl}
