@@ -8,6 +8,8 @@ MODEL := smollm2-135m
 # Where the tests marked `vllm` look, unless SUNDOG_VLLM_PYTHON names another interpreter.
 VLLM_VENV := .venv-vllm
 CLIENTS_VENV := .venv-clients
+# Tests start processes by the hundred: without bytecode each compiles all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
