@@ -32,7 +32,7 @@ check: $(VENV)/.dev ## format, lint, types, who may import whom
 	$(BIN)/lint-imports
 
 fast: $(VENV)/.dev ## the tests that need no model, no network and no vLLM
-	$(PYTEST) -n 2 --dist worksteal -m "not local and not vllm and not ray and not slow"
+	$(PYTEST) -n 3 --dist worksteal -m "not local and not vllm and not ray and not slow"
 
 fuzz: $(VENV)/.dev ## a minute of hostile flows, rows, answers and streams
 	$(PYTEST) -n 2 tests/fuzz --fuzz-examples 600
@@ -42,7 +42,7 @@ bench: $(VENV)/.dev ## the benchmark on an engine without a model: do all arms g
 
 marked: $(VENV)/.dev model ## the other tests: embedded model, vLLM where it is installed, slow ones
 	$(PYTEST) -n 2 --dist worksteal -m slow tests/tables
-	$(PYTEST) -m "(local or vllm or slow) and not ray" --ignore=tests/tables
+	$(PYTEST) -n 3 --dist loadfile -m "(local or vllm or slow) and not ray" --ignore=tests/tables
 
 test-ray: $(VENV)/.dev ## the tests that start a Ray cluster on this machine
 	$(PYTEST) -m ray
