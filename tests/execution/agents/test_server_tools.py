@@ -137,7 +137,7 @@ def test_a_tool_that_hangs_ends_with_its_timeout(stage: Stage, tmp_path: Path) -
 
 def test_an_effect_that_hangs_fails_the_row(stage: Stage, tmp_path: Path) -> None:
     with WebServer(tmp_path) as web:
-        flow = flow_with(tmp_path, {"url": web.url}, only=["hang"], timeout=0.5)
+        flow = flow_with(tmp_path, {"url": web.url}, only=["hang"], timeout=2)
         assert run(flow, [("files__hang", {})], "done") == []
 
 
