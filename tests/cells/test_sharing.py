@@ -85,7 +85,7 @@ class World:
     def start(self, place: int) -> None:
         self.num_started += 1
         name = f"c{self.num_started}"
-        plan = self.shares.join(0.0, name, place)
+        plan = self.shares.join(name, place)
         limits = RunLimits(plan, self.record, self.options, self.store, cell=name)
         engine = NullKind().open(NullKind.Options(model="m"), 0, Secrets({}))
         limits.open({"engine:e": engine}, self.session.flow.operators)
@@ -96,8 +96,8 @@ class World:
         for name, (cell, _) in self.cells.items():
             told = cell.told()
             if self.chance.random() < 0.7:
-                words += self.shares.hear(1.0, name, told)
-        due, reached = self.shares.due(1.0)
+                words += self.shares.hear(name, told)
+        due, reached = self.shares.due()
         self.reached = self.reached or reached
         for word in words + due:
             for _ in range(self.chance.randrange(3)):
@@ -110,7 +110,7 @@ class World:
         limits.close()
         # What is written is there once a later write is.
         await self.store.put_busy(self.record.run_id, 1.0)
-        self.shares.gone(1.0, name, self.store, self.record.run_id)
+        self.shares.gone(name, self.store, self.record.run_id)
         self.start(place)
 
     def spent(self) -> Charge:
@@ -261,7 +261,7 @@ def test_the_limit_of_a_tool_goes_where_the_calls_are(tmp_path: Path, limit: int
         session = session_of(tmp_path, limit)
         limits = RunLimits(session.plan, RUN, RunOptions(tmp_path), Store(tmp_path))
         shares = RunShares(session.plan, session.flow.operators, limits, {}, 2)
-        cells = {name: Cell(session, shares.join(0.0, name, place), tmp_path) for place, name in enumerate("xy")}
+        cells = {name: Cell(session, shares.join(name, place), tmp_path) for place, name in enumerate("xy")}
         chance = random.Random(3)
         for cell in cells.values():
             for _ in range(9 if cell is cells["x"] else 60):
@@ -272,8 +272,8 @@ def test_the_limit_of_a_tool_goes_where_the_calls_are(tmp_path: Path, limit: int
             for name, cell in cells.items():
                 told = cell.shares.told()
                 if chance.random() < 0.7:
-                    words += shares.hear(1.0, name, told)
-            for word in words + shares.due(1.0)[0]:
+                    words += shares.hear(name, told)
+            for word in words + shares.due()[0]:
                 if chance.random() < 0.7:
                     cells[word.cell].shares.hear(word)
             for _ in range(3):

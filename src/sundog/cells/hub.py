@@ -178,7 +178,7 @@ class CellHub:
     async def _start(self, place: int) -> None:
         self._starts[place] += 1
         name = f"cell-{place}-{uuid4().hex[:8]}"
-        plan = self._shares.join(self._awake_s, name, place)
+        plan = self._shares.join(name, place)
         line = await self._starter.start(replace(self._task, plan=plan), name)
         seat = self._seats[name] = CellSeat(place, name, line)
         self._handle(CellJoined(self._awake_s, name))
@@ -229,7 +229,7 @@ class CellHub:
         for said in news.says:
             match said:
                 case SharesTold():
-                    self._tell_shares(self._shares.hear(self._awake_s, seat.name, said))
+                    self._tell_shares(self._shares.hear(seat.name, said))
                 case ServersTold():
                     self._scaling.hear(seat.name, said)
                 case FiguresTold():
@@ -282,7 +282,7 @@ class CellHub:
         run = self._run
         self._hands.gone(seat.name)
         self._scaling.gone(seat.name)
-        self._tell_shares(self._shares.gone(self._awake_s, seat.name, run.store, run.record.run_id))
+        self._tell_shares(self._shares.gone(seat.name, run.store, run.record.run_id))
         self._on_rows()
         self._changed.set()
 
@@ -310,7 +310,7 @@ class CellHub:
             await asyncio.sleep(TICK_S)
             self._awake_s += TICK_S
             self._handle(LeaseTimePassed(self._awake_s))
-            words, reached = self._shares.due(self._awake_s)
+            words, reached = self._shares.due()
             self._tell_shares(words)
             if reached is not None:
                 self.stop(reached)

@@ -6,7 +6,7 @@ decided in cluster.shares.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sundog.cells.engine_shares import cell_plan, share_at, shared_limits
@@ -14,7 +14,6 @@ from sundog.cluster.share_events import (
     BudgetTold,
     BudgetUsedUp,
     DemandTold,
-    LimitSet,
     SetShare,
     ShareAction,
     ShareEvent,
@@ -96,8 +95,7 @@ class CellShares:
 
 
 class RunShares:
-    """The driver's side. `plan`: the whole one. `budgets`: what is left of each, as RunLimits.begin_shared says. All
-    times are on the driver's clock."""
+    """The driver's side. `plan`: the whole one. `budgets`: what is left of each, as RunLimits.begin_shared says."""
 
     def __init__(
         self,
@@ -115,13 +113,9 @@ class RunShares:
         self._budgets = dict(budgets)
         self._amounts = shared_limits(plan, operators, num_cells)
         self._places: set[int] = set()
-        self._book = ShareBook()
-        for name, amount in self._amounts.items():
-            self._book.handle(LimitSet(0.0, name, amount))
-        for name, amount in budgets.items():
-            self._book.handle(LimitSet(0.0, name, amount, is_budget=True))
+        self._book = ShareBook(self._amounts, budgets)
 
-    def join(self, time_s: float, cell: str, place: int) -> PhysicalPlan:
+    def join(self, cell: str, place: int) -> PhysicalPlan:
         """Return the plan of a new cell, with its first shares. The first cell of each place has that place's; one that
         takes the place of another begins with nothing, and is told its shares as all others are."""
         plan = cell_plan(self._plan, self._operators, place, self._num_cells)
@@ -132,32 +126,32 @@ class RunShares:
                 for name, amount in (self._amounts | self._budgets).items()
             }
         self._places.add(place)
-        self._book.handle(SharerJoined(time_s, cell, tuple(shares.items())))
+        self._book.handle(SharerJoined(cell, shares))
         return replace(plan, shares=shares)
 
-    def hear(self, time_s: float, cell: str, told: SharesTold) -> list[SetShare]:
-        """Take up what a cell has told, and return words to cells. A cell that has gone says nothing."""
+    def hear(self, cell: str, told: SharesTold) -> list[SetShare]:
+        """Take up what a cell has told, and return words to cells."""
         events: list[ShareEvent] = [
-            *(DemandTold(time_s, cell, limit, amount) for limit, amount in told.demands),
-            *(BudgetTold(time_s, cell, *use) for use in told.budgets),
-            *(ShareTaken(time_s, cell, *taken) for taken in told.taken),
+            *(DemandTold(cell, limit, amount) for limit, amount in told.demands),
+            *(BudgetTold(cell, *use) for use in told.budgets),
+            *(ShareTaken(cell, *taken) for taken in told.taken),
         ]
         return _words(action for event in events for action in self._book.handle(event))
 
-    def gone(self, time_s: float, cell: str, store: Store, run_id: str) -> list[SetShare]:
+    def gone(self, cell: str, store: Store, run_id: str) -> list[SetShare]:
         """Take back the shares of a cell of which nothing runs any more, and return words to the others. `store` has
         read the cell's log to its end."""
         written = SpentBook(store).written(part_of_run(run_id, cell))
-        spent: Sequence[tuple[str, int]] = ((MAX_USD, 0), (MAX_TOKENS, 0))
+        spent = {MAX_USD: 0, MAX_TOKENS: 0}
         if written is not None:
             charge = written.spent + written.reserved
-            spent = ((MAX_USD, charge.nano_usd), (MAX_TOKENS, charge.num_tokens))
-        return _words(self._book.handle(SharerGone(time_s, cell, tuple(spent))))
+            spent = {MAX_USD: charge.nano_usd, MAX_TOKENS: charge.num_tokens}
+        return _words(self._book.handle(SharerGone(cell, spent)))
 
-    def due(self, time_s: float) -> tuple[list[SetShare], LimitReached | None]:
-        """Share anew, each second. Return words to cells, and the error that ends the run where a budget has nothing
+    def due(self) -> tuple[list[SetShare], LimitReached | None]:
+        """Share anew, twice a second. Return words to cells, and the error that ends the run where a budget has nothing
         left for some cell's next call; said once for each budget."""
-        actions = self._book.handle(SharesDue(time_s))
+        actions = self._book.handle(SharesDue())
         reached = None
         for action in actions:
             if isinstance(action, BudgetUsedUp):

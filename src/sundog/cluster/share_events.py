@@ -6,47 +6,33 @@ again when they end, and budgets, which are not. All numbers are whole: calls, t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class LimitSet:
-    """A limit holds for the run, from its begin on: `amount` is 0 or more."""
-
-    time_s: float
-    limit: str
-    amount: int
-    #: True for a budget: what a cell has used of its share stays used, also when the cell ends.
-    is_budget: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class SharerJoined:
-    """A cell wants shares of all limits. Its name is new."""
+    """A cell wants shares of all limits, and gets them when they are due. Its name is new."""
 
-    time_s: float
     cell: str
-    #: The shares that it begins with, by limit, as those get them who begin together; of a limit that is not named it
-    #: has nothing until it is told.
-    holds: tuple[tuple[str, int], ...] = ()
+    #: By limit, all of them, the share that it begins with: those that begin together have theirs at once.
+    holds: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class SharerGone:
-    """A cell has ended, and no call of it can run any more: it was seen to end, or it has been silent for so long that
-    it has stopped by its own clock."""
+    """A cell has ended, and its log is sealed; nothing is told of it any more. Calls of one that was only taken for
+    dead may run on until it finds out, beside the shares of others."""
 
-    time_s: float
     cell: str
-    #: By budget, the most that it can have used, as its logs show; its whole share of a budget that is not named.
-    spent: tuple[tuple[str, int], ...] = ()
+    #: By budget, all of them, the most that it can have used, as its log shows.
+    spent: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class DemandTold:
     """A cell tells how many calls it could have under way at once, those that are included."""
 
-    time_s: float
     cell: str
     limit: str
     amount: int
@@ -56,7 +42,6 @@ class DemandTold:
 class BudgetTold:
     """A cell tells how it stands with its share of a budget."""
 
-    time_s: float
     cell: str
     limit: str
     #: The cost of its calls that have ended.
@@ -72,7 +57,6 @@ class ShareTaken:
     """A cell answers SetShare: `amount` is its share now, and it uses no more. Where it uses more than it was told to,
     it begins nothing and answers again when less is used; of a budget it answers with what it has used."""
 
-    time_s: float
     cell: str
     limit: str
     #: The number of the SetShare that it answers.
@@ -82,12 +66,10 @@ class ShareTaken:
 
 @dataclass(frozen=True, slots=True)
 class SharesDue:
-    """It is time to share anew. Told each second."""
-
-    time_s: float
+    """It is time to share anew. Told twice a second."""
 
 
-ShareEvent = LimitSet | SharerJoined | SharerGone | DemandTold | BudgetTold | ShareTaken | SharesDue
+ShareEvent = SharerJoined | SharerGone | DemandTold | BudgetTold | ShareTaken | SharesDue
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The book of shares of a run's driver: limits that hold for the whole run, divided among cells by their demand.
 
-Owns the amounts that each cell may use. The sum of what cells may use is never above a limit, whatever is lost or late:
+Owns the amounts that each cell may use. The sum of what cells may use that are not gone is never above a limit,
+whatever is lost or late:
 a share is lowered at its cell, which says so, before another one is raised. Only a call that costs more than it was
 reserved for takes more of a budget than there is.
 """
@@ -15,7 +16,6 @@ from sundog.cluster.share_events import (
     BudgetTold,
     BudgetUsedUp,
     DemandTold,
-    LimitSet,
     SetShare,
     ShareAction,
     ShareEvent,
@@ -101,11 +101,12 @@ class _Limit:
 class ShareBook:
     """One instance shares all limits of one run."""
 
-    def __init__(self) -> None:
-        self._limits: dict[str, _Limit] = {}
-        self._cells: list[str] = []
+    def __init__(self, limits: Mapping[str, int], budgets: Mapping[str, int]) -> None:
+        """`limits`: by name, the calls at once. `budgets`: by another name, what may be spent; what a cell has used of
+        its share stays used, also when the cell ends. All are 0 or more."""
+        self._limits = {name: _Limit(amount, is_budget=False) for name, amount in limits.items()}
+        self._limits |= {name: _Limit(amount, is_budget=True) for name, amount in budgets.items()}
         self._handlers: dict[type, Callable[[Any], Iterator[ShareAction]]] = {
-            LimitSet: self._limit_set,
             SharerJoined: self._joined,
             SharerGone: self._gone,
             DemandTold: self._demand_told,
@@ -115,7 +116,7 @@ class ShareBook:
         }
 
     def handle(self, event: ShareEvent) -> list[ShareAction]:
-        """Return what cells are to be told now that this has happened. Words of cells that have gone say nothing."""
+        """Return what cells are to be told now that this has happened."""
         return list(self._handlers[type(event)](event))
 
     def check(self) -> None:
@@ -124,53 +125,38 @@ class ShareBook:
             assert limit.free() >= 0, f"the shares of {name} are above its limit"
             assert all(0 <= share.told <= share.bound for share in limit.shares.values()), name
 
-    def _limit_set(self, event: LimitSet) -> Iterator[SetShare]:
-        assert event.limit not in self._limits, f"limit {event.limit} is set already"
-        shares = {cell: _Share() for cell in self._cells}
-        self._limits[event.limit] = _Limit(event.amount, event.is_budget, shares=shares)
-        yield from self._share_anew(event.limit)
-
     def _joined(self, event: SharerJoined) -> Iterator[SetShare]:
-        assert event.cell not in self._cells, f"cell {event.cell} is there already"
-        self._cells.append(event.cell)
-        holds = dict(event.holds)
         for name, limit in self._limits.items():
-            held = holds.get(name, 0)
+            assert event.cell not in limit.shares, f"cell {event.cell} is there already"
+            held = event.holds[name]
             assert held <= max(0, limit.free()), f"cell {event.cell} begins with more of {name} than there is"
             limit.shares[event.cell] = _Share(target=held, told=held, bound=held)
-            if name not in holds:
-                yield from self._share_anew(name)
+        yield from ()
 
     def _gone(self, event: SharerGone) -> Iterator[SetShare]:
-        if event.cell not in self._cells:
-            return
-        self._cells.remove(event.cell)
-        spent = dict(event.spent)
         for name, limit in self._limits.items():
-            share = limit.shares.pop(event.cell)
+            del limit.shares[event.cell]
             if limit.is_budget:
-                limit.spent += spent.get(name, share.bound)
+                limit.spent += event.spent[name]
             yield from self._share_anew(name)
 
     def _demand_told(self, event: DemandTold) -> Iterator[SetShare]:
         """Demands count when shares are due."""
-        if event.cell in self._cells:
-            self._limits[event.limit].shares[event.cell].demand = event.amount
+        self._limits[event.limit].shares[event.cell].demand = event.amount
         yield from ()
 
     def _budget_told(self, event: BudgetTold) -> Iterator[SetShare]:
         """Uses count when shares are due, too; but more than a cell may use is used at once."""
-        if event.cell in self._cells:
-            share = self._limits[event.limit].shares[event.cell]
-            share.spent, share.held, share.asked = event.spent, event.held, event.asked
-            share.bound = max(share.bound, event.spent + event.held)
+        share = self._limits[event.limit].shares[event.cell]
+        share.spent, share.held, share.asked = event.spent, event.held, event.asked
+        share.bound = max(share.bound, event.spent + event.held)
         yield from ()
 
     def _taken(self, event: ShareTaken) -> Iterator[SetShare]:
         limit = self._limits[event.limit]
-        share = limit.shares.get(event.cell)
+        share = limit.shares[event.cell]
         # An answer to an earlier word says nothing: the cell may have heard a later one since.
-        if share is None or event.number != share.number or share.is_taken:
+        if event.number != share.number or share.is_taken:
             return
         assert event.amount <= share.bound or limit.is_budget, f"cell {event.cell} uses too much of {event.limit}"
         share.told = share.bound = event.amount
