@@ -70,7 +70,7 @@ class Scaled:
     def __init__(self, bounds: ScaleBounds) -> None:
         self.starter = FakeStarter()
         self.now_s = 0.0
-        self.scaling = EngineScaling(self.starter, bounds, lambda: self.now_s)
+        self.scaling = EngineScaling(self.starter, bounds)
         self.news: list[ReplicaNews] = []
         self._watch: AsyncGenerator[ReplicaNews, None] = self.scaling.watch()
         self.reading = asyncio.ensure_future(self._read())

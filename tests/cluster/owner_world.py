@@ -9,9 +9,11 @@ from sundog.cluster.asking import OwnerAsker, OwnerReply
 from sundog.cluster.owner_events import (
     AnswerBatch,
     AppendValue,
+    AskerBeat,
     AskerGone,
     BatchAsked,
     KeyAnswer,
+    NewsAsked,
     OwnerAction,
     OwnerEvent,
     TellNews,
@@ -69,7 +71,7 @@ class OwnerWorld:
         self.cells = {f"c{number}": AskingCell(f"c{number}") for number in range(num_cells)}
         self.num_calls = 0
         self.to_owner: list[OwnerEvent] = []
-        self.to_cells: list[OwnerReply] = []
+        self.to_cells: list[tuple[str, OwnerReply]] = []
         self.disk: list[AppendValue] = []
 
     def new_book(self) -> OwnerBook:
@@ -90,7 +92,10 @@ class OwnerWorld:
             if isinstance(action, AppendValue):
                 self.disk.append(action)
             elif not isinstance(action, WakeListener):  # all listen all the time
-                self.to_cells.append(action)
+                assert isinstance(event, BatchAsked | NewsAsked | AskerBeat), (
+                    "who speaks has an answer, and nobody else"
+                )
+                self.to_cells.append((event.cell, action))
 
     def see(self, action: OwnerAction) -> None:
         shown: list[tuple[bytes, KeyAnswer]] = []
@@ -185,8 +190,8 @@ class OwnerWorld:
                 self.tell(event)
         elif num_messages:
             place -= len(self.to_owner)
-            reply = self.to_cells[place] if copies == 2 else self.to_cells.pop(place)
-            cell = self.cells.get(reply.cell)
+            name, reply = self.to_cells[place] if copies == 2 else self.to_cells.pop(place)
+            cell = self.cells.get(name)
             if copies and cell is not None and not cell.paused:
                 cell.hear(reply)
 

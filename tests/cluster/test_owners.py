@@ -43,12 +43,12 @@ def news(book: OwnerBook, cell: str, heard: int = 0, time_s: float = 0.0) -> lis
     return book.handle(NewsAsked(time_s, cell, 1, heard))
 
 
-def answer(cell: str, number: int, *claims: tuple[bytes, bytes | str], epoch: int = 1) -> AnswerBatch:
-    return AnswerBatch(cell, epoch, number, claims, "o")  # type: ignore[arg-type]  # `str` is one of two words here
+def answer(number: int, *claims: tuple[bytes, bytes | str], epoch: int = 1) -> AnswerBatch:
+    return AnswerBatch(epoch, number, claims, "o")  # type: ignore[arg-type]  # `str` is one of two words here
 
 
-def told(cell: str, first: int, *news: KeyNews) -> TellNews:
-    return TellNews(cell, 1, first, news, "o")
+def told(first: int, *news: KeyNews) -> TellNews:
+    return TellNews(1, first, news, "o")
 
 
 @pytest.fixture
@@ -57,51 +57,51 @@ def book() -> OwnerBook:
 
 
 def test_the_first_one_leads_and_the_others_come_later(book: OwnerBook) -> None:
-    assert claim(book, "x", 1, b"k") == [answer("x", 1, (b"k", "lead"))]
-    assert claim(book, "y", 1, b"k", b"m") == [answer("y", 1, (b"k", "later"), (b"m", "lead"))]
+    assert claim(book, "x", 1, b"k") == [answer(1, (b"k", "lead"))]
+    assert claim(book, "y", 1, b"k", b"m") == [answer(1, (b"k", "later"), (b"m", "lead"))]
 
 
 def test_a_value_is_seen_when_the_log_has_it(book: OwnerBook) -> None:
     claim(book, "x", 1, b"k")
     claim(book, "y", 1, b"k")
-    assert put(book, "x", 2, b"k", b"v") == [AppendValue(b"k", b"v"), answer("x", 2)]
+    assert put(book, "x", 2, b"k", b"v") == [AppendValue(b"k", b"v"), answer(2)]
     book.handle(ValuesFound(0.0, {b"k": b"v"}))  # committed, and not logged
-    assert claim(book, "z", 1, b"k") == [answer("z", 1, (b"k", "later"))]
+    assert claim(book, "z", 1, b"k") == [answer(1, (b"k", "later"))]
     assert news(book, "y") == []
     woken = book.handle(ValueLogged(0.0, b"k", b"v"))
     assert woken == [WakeListener("y"), WakeListener("x"), WakeListener("z")]
-    assert news(book, "y") == [told("y", 1, KeyNews(1, b"k", b"v"))]
-    assert news(book, "x") == [told("x", 1, KeyNews(2, b"k", b"v"))]
+    assert news(book, "y") == [told(1, KeyNews(1, b"k", b"v"))]
+    assert news(book, "x") == [told(1, KeyNews(2, b"k", b"v"))]
 
 
 def test_a_value_of_the_store_is_the_answer(book: OwnerBook) -> None:
     book.handle(ValuesFound(0.0, {b"k": b"v"}))
-    assert claim(book, "x", 1, b"k", b"m") == [answer("x", 1, (b"k", b"v"), (b"m", "lead"))]
-    assert claim(book, "y", 1, b"k") == [answer("y", 1, (b"k", "lead"))], "it was found for one batch"
+    assert claim(book, "x", 1, b"k", b"m") == [answer(1, (b"k", b"v"), (b"m", "lead"))]
+    assert claim(book, "y", 1, b"k") == [answer(1, (b"k", "lead"))], "it was found for one batch"
 
 
 def test_the_first_value_stays(book: OwnerBook) -> None:
     put(book, "x", 1, b"k", b"first")
-    assert put(book, "y", 1, b"k", b"second") == [answer("y", 1)]
+    assert put(book, "y", 1, b"k", b"second") == [answer(1)]
     book.handle(ValueLogged(0.0, b"k", b"first"))
-    assert news(book, "y") == [told("y", 1, KeyNews(1, b"k", b"first"))]
+    assert news(book, "y") == [told(1, KeyNews(1, b"k", b"first"))]
     book.handle(ValuesFound(0.0, {b"k": b"first"}))
-    assert put(book, "z", 1, b"k", b"third") == [WakeListener("z"), answer("z", 1)]
-    assert news(book, "z") == [told("z", 1, KeyNews(1, b"k", b"first"))]
+    assert put(book, "z", 1, b"k", b"third") == [WakeListener("z"), answer(1)]
+    assert news(book, "z") == [told(1, KeyNews(1, b"k", b"first"))]
 
 
 def test_the_value_that_the_store_had_before_is_told(book: OwnerBook) -> None:
     put(book, "x", 1, b"k", b"second")
     book.handle(ValueLogged(0.0, b"k", b"first"))
-    assert news(book, "x") == [told("x", 1, KeyNews(1, b"k", b"first"))]
+    assert news(book, "x") == [told(1, KeyNews(1, b"k", b"first"))]
 
 
 def test_two_cells_that_claim_crosswise_both_go_on(book: OwnerBook) -> None:
     """Each leads what the other one waits for, in one batch each; no answer waits for an answer."""
     claim(book, "x", 1, b"k")
     claim(book, "y", 1, b"m")
-    assert claim(book, "x", 2, b"m", b"k") == [answer("x", 2, (b"m", "later"), (b"k", "lead"))]
-    assert claim(book, "y", 2, b"k", b"m") == [answer("y", 2, (b"k", "later"), (b"m", "lead"))]
+    assert claim(book, "x", 2, b"m", b"k") == [answer(2, (b"m", "later"), (b"k", "lead"))]
+    assert claim(book, "y", 2, b"k", b"m") == [answer(2, (b"k", "later"), (b"m", "lead"))]
     put(book, "x", 3, b"k", b"1")
     put(book, "y", 3, b"m", b"2")
     assert WakeListener("y") in book.handle(ValueLogged(0.0, b"k", b"1"))
@@ -113,7 +113,7 @@ def test_a_batch_that_is_repeated_is_worked_on_once(book: OwnerBook) -> None:
     assert claim(book, "x", 1, b"k") == first
     book.handle(BatchAsked(0.0, "x", 1, 2, releases=(b"k",)))
     assert claim(book, "x", 1, b"k") == [], "the answer has come, since the next batch has"
-    assert claim(book, "y", 1, b"k") == [answer("y", 1, (b"k", "lead"))]
+    assert claim(book, "y", 1, b"k") == [answer(1, (b"k", "lead"))]
 
 
 def test_news_are_told_until_they_are_heard(book: OwnerBook) -> None:
@@ -121,11 +121,11 @@ def test_news_are_told_until_they_are_heard(book: OwnerBook) -> None:
     put(book, "x", 2, b"m", b"2")
     book.handle(ValueLogged(0.0, b"k", b"1"))
     first = KeyNews(2, b"k", b"1")
-    assert news(book, "x") == news(book, "x") == [told("x", 1, first)]
+    assert news(book, "x") == news(book, "x") == [told(1, first)]
     book.handle(ValueLogged(0.0, b"m", b"2"))
     second = KeyNews(2, b"m", b"2")
-    assert news(book, "x") == [told("x", 1, first, second)]
-    assert news(book, "x", heard=1) == [told("x", 2, second)]
+    assert news(book, "x") == [told(1, first, second)]
+    assert news(book, "x", heard=1) == [told(2, second)]
     assert news(book, "x", heard=2) == []
 
 
@@ -140,23 +140,23 @@ def test_a_lead_that_ends_without_a_value_goes_to_one_who_waits(book: OwnerBook,
         "epoch": AskerBeat(4.0, "x", 2),
     }
     assert WakeListener("y") in book.handle(ends[end])
-    assert news(book, "y") == [told("y", 1, KeyNews(1, b"k", "lead"))]
-    assert claim(book, "z", 1, b"k") == [answer("z", 1, (b"k", "later"))]
+    assert news(book, "y") == [told(1, KeyNews(1, b"k", "lead"))]
+    assert claim(book, "z", 1, b"k") == [answer(1, (b"k", "later"))]
 
 
 def test_an_epoch_that_is_over_is_refused(book: OwnerBook) -> None:
     claim(book, "x", 1, b"k")
     claim(book, "y", 1, time_s=5.0)
-    assert put(book, "x", 2, b"k", b"late") == [RefuseEpoch("x", 1)]
-    assert book.handle(AskerBeat(6.0, "x", 1)) == [RefuseEpoch("x", 1)]
-    assert news(book, "x", time_s=6.0) == [RefuseEpoch("x", 1)]
-    assert book.handle(BatchAsked(6.0, "x", 2, 1, claims=(b"k",))) == [answer("x", 1, (b"k", "lead"), epoch=2)]
+    assert put(book, "x", 2, b"k", b"late") == [RefuseEpoch(1)]
+    assert book.handle(AskerBeat(6.0, "x", 1)) == [RefuseEpoch(1)]
+    assert news(book, "x", time_s=6.0) == [RefuseEpoch(1)]
+    assert book.handle(BatchAsked(6.0, "x", 2, 1, claims=(b"k",))) == [answer(1, (b"k", "lead"), epoch=2)]
 
 
 def test_who_has_heard_another_owner_is_refused(book: OwnerBook) -> None:
-    assert book.handle(BatchAsked(0.0, "x", 1, 4, claims=(b"k",), owner="before")) == [RefuseEpoch("x", 1)]
-    assert book.handle(AskerBeat(0.0, "x", 1, owner="before")) == [RefuseEpoch("x", 1)]
-    assert claim(book, "y", 1, b"k") == [answer("y", 1, (b"k", "lead"))]
+    assert book.handle(BatchAsked(0.0, "x", 1, 4, claims=(b"k",), owner="before")) == [RefuseEpoch(1)]
+    assert book.handle(AskerBeat(0.0, "x", 1, owner="before")) == [RefuseEpoch(1)]
+    assert claim(book, "y", 1, b"k") == [answer(1, (b"k", "lead"))]
 
 
 def test_an_asker_that_was_refused_asks_for_all_that_it_wants_leads_and_has_put() -> None:
@@ -164,15 +164,15 @@ def test_an_asker_that_was_refused_asks_for_all_that_it_wants_leads_and_has_put(
     for key in (b"asks", b"leads", b"puts"):
         asker.claim(key)
     asker.next_batch()
-    asker.hear(answer("x", 1, (b"asks", "later"), (b"leads", "lead"), (b"puts", "lead")))
+    asker.hear(answer(1, (b"asks", "later"), (b"leads", "lead"), (b"puts", "lead")))
     asker.put(b"puts", b"v")
     asker.next_batch()
-    assert asker.hear(RefuseEpoch("x", 1)) == []
+    assert asker.hear(RefuseEpoch(1)) == []
     anew = asker.next_batch()
     assert anew == BatchAsked(0.0, "x", 2, 1, claims=(b"asks",), leads=(b"leads",), puts=((b"puts", b"v"),))
-    assert asker.hear(RefuseEpoch("x", 1)) == [], "an old word"
+    assert asker.hear(RefuseEpoch(1)) == [], "an old word"
     assert asker.next_batch() == anew
-    assert asker.hear(answer("x", 1, (b"asks", b"1"), epoch=2)) == [(b"asks", b"1")]
+    assert asker.hear(answer(1, (b"asks", b"1"), epoch=2)) == [(b"asks", b"1")]
     asker.put(b"leads", b"late")
     batch = asker.next_batch()
     assert batch is not None
@@ -185,7 +185,7 @@ def test_what_comes_while_a_batch_is_on_its_way_is_the_next_one() -> None:
     first = asker.next_batch()
     asker.claim(b"m")
     assert asker.next_batch() == first
-    assert asker.hear(answer("x", 1, (b"k", "lead"))) == [(b"k", "lead")]
+    assert asker.hear(answer(1, (b"k", "lead"))) == [(b"k", "lead")]
     asker.release(b"k")
     assert asker.next_batch() == BatchAsked(0.0, "x", 1, 2, claims=(b"m",), releases=(b"k",), owner="o")
 
@@ -194,10 +194,10 @@ def test_an_old_answer_does_not_end_a_batch() -> None:
     asker = OwnerAsker("x")
     asker.claim(b"k")
     asker.next_batch()
-    asker.hear(answer("x", 1, (b"k", "later")))
+    asker.hear(answer(1, (b"k", "later")))
     asker.claim(b"m")
     second = asker.next_batch()
-    asker.hear(answer("x", 1, (b"k", "later")))
+    asker.hear(answer(1, (b"k", "later")))
     assert asker.next_batch() == second
 
 
@@ -206,8 +206,8 @@ def test_the_words_of_another_owner_begin_a_new_epoch() -> None:
     asker = OwnerAsker("x")
     asker.claim(b"k")
     asker.next_batch()
-    asker.hear(answer("x", 1, (b"k", "later")))
-    assert asker.hear(TellNews("x", 1, 1, (KeyNews(1, b"k", "lead"),), "before")) == []
+    asker.hear(answer(1, (b"k", "later")))
+    assert asker.hear(TellNews(1, 1, (KeyNews(1, b"k", "lead"),), "before")) == []
     assert asker.next_batch() == BatchAsked(0.0, "x", 2, 1, claims=(b"k",))
 
 
@@ -217,8 +217,8 @@ def test_a_lead_that_was_released_is_not_taken() -> None:
     asker.next_batch()
     asker.release(b"k")
     asker.claim(b"k")
-    assert asker.hear(answer("x", 1, (b"k", "lead"))) == [], "this lead ends with the release"
-    assert asker.hear(told("x", 1, KeyNews(1, b"k", "lead"))) == []
+    assert asker.hear(answer(1, (b"k", "lead"))) == [], "this lead ends with the release"
+    assert asker.hear(told(1, KeyNews(1, b"k", "lead"))) == []
     assert asker.next_batch() == BatchAsked(0.0, "x", 1, 2, claims=(b"k",), releases=(b"k",), owner="o")
 
 
@@ -226,13 +226,13 @@ def test_a_value_that_was_put_is_told_though_nobody_waits_for_it() -> None:
     asker = OwnerAsker("x")
     asker.claim(b"k")
     asker.next_batch()
-    asker.hear(answer("x", 1, (b"k", "lead")))
+    asker.hear(answer(1, (b"k", "lead")))
     asker.put(b"k", b"v")
     asker.release(b"k")
     batch = asker.next_batch()
     assert batch is not None
     assert batch.puts == ((b"k", b"v"),)
-    assert asker.hear(told("x", 1, KeyNews(2, b"k", b"v"))) == []
+    assert asker.hear(told(1, KeyNews(2, b"k", b"v"))) == []
     assert asker.listening() == NewsAsked(0.0, "x", 1, 1, "o")
 
 
@@ -316,7 +316,7 @@ def test_an_owner_that_was_started_again_lets_those_lead_who_do() -> None:
     """The first one that asks may want what another cell makes, which has not spoken yet."""
     book = OwnerBook("o", settled_at_s=1.5)
     assert claim(book, "x", 1, b"led", b"new", b"left") == [
-        answer("x", 1, (b"led", "later"), (b"new", "later"), (b"left", "later"))
+        answer(1, (b"led", "later"), (b"new", "later"), (b"left", "later"))
     ]
     book.check()
     book.handle(BatchAsked(0.5, "y", 1, 1, leads=(b"led", b"alone")))
@@ -324,10 +324,8 @@ def test_an_owner_that_was_started_again_lets_those_lead_who_do() -> None:
     book.check()
     assert book.handle(AskerBeat(1.4, "x", 1)) == []
     assert book.handle(AskerBeat(1.5, "x", 1)) == [WakeListener("x")]
-    assert news(book, "x", time_s=1.6) == [told("x", 1, KeyNews(2, b"new", "lead"))]
-    assert claim(book, "x", 3, b"alone", b"left", time_s=1.7) == [
-        answer("x", 3, (b"alone", "later"), (b"left", "lead"))
-    ]
+    assert news(book, "x", time_s=1.6) == [told(1, KeyNews(2, b"new", "lead"))]
+    assert claim(book, "x", 3, b"alone", b"left", time_s=1.7) == [answer(3, (b"alone", "later"), (b"left", "lead"))]
     book.check()
 
 
@@ -338,4 +336,4 @@ def test_a_leader_that_is_gone_before_its_owner_has_settled_leaves_its_keys_to_l
     assert book.handle(AskerGone(0.3, "y")) == []
     book.check()
     assert book.handle(AskerBeat(1.5, "x", 1)) == [WakeListener("x")]
-    assert news(book, "x", time_s=1.6) == [told("x", 1, KeyNews(1, b"k", "lead"))]
+    assert news(book, "x", time_s=1.6) == [told(1, KeyNews(1, b"k", "lead"))]

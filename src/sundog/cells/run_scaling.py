@@ -74,7 +74,6 @@ class RunScaling:
         self, plan: PhysicalPlan, watch_of: WatchOf, starter_of: StarterOf | None, finish_in_s: float | None
     ) -> None:
         self._watch_of = watch_of
-        self._now_s = 0.0
         finish_s = 0.0 if finish_in_s is None else finish_in_s
         self._engines = {} if starter_of is None else dict(self._scaled(plan, starter_of, finish_s))
 
@@ -99,7 +98,6 @@ class RunScaling:
     def due(self, time_s: float, progress: Progress, num_rows_open: int) -> None:
         """Have as many engines as what is left needs, each second. `num_rows_open`: rows that are known and have not
         ended; they count where the number of all rows is not known."""
-        self._now_s = time_s
         num_left = num_rows_open if progress.num_rows is None else progress.num_rows - progress.num_ended
         for engine in self._engines.values():
             uses = engine.uses.values()
@@ -122,5 +120,5 @@ class RunScaling:
             if pool is not None and pool.ray is not None:
                 num_slots = opened(block)[1].max_concurrency
                 bounds = ScaleBounds(pool.ray.min, pool.ray.max, finish_s, num_slots)
-                scaling = EngineScaling(starter_of(block), bounds, lambda: self._now_s)
+                scaling = EngineScaling(starter_of(block), bounds)
                 yield block.name, _Scaled(scaling, num_slots, pools.count(engine_pool(block.name)))

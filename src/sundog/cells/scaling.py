@@ -6,7 +6,7 @@ Owns the estimate of what is left, and which deed follows a decision of cluster.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -81,11 +81,10 @@ def work_estimated(time_s: float, left: WorkLeft, planned: PlannedCalls, num_slo
 
 class EngineScaling:
     """This class has as many engines as the wished finish needs. It is the watch of the pool, so that whoever hands
-    servers to cells hears of them here. `now_s`: the driver's clock."""
+    servers to cells hears of them here."""
 
-    def __init__(self, starter: EngineStarter, bounds: ScaleBounds, now_s: Callable[[], float]) -> None:
+    def __init__(self, starter: EngineStarter, bounds: ScaleBounds) -> None:
         self._starter = starter
-        self._now_s = now_s
         self._book = ScaleBook(bounds)
         self._heard: asyncio.Queue[ReplicaNews] = asyncio.Queue()
         #: Calls that run or wait on each server, as cells told last.
@@ -110,7 +109,7 @@ class EngineScaling:
             self._num_calls[url] = number
             if (before == 0) != (number == 0) or before is None:
                 kind = EngineUsed if number else EngineIdled
-                self._take(kind(self._now_s(), url))
+                self._take(kind(url))
             if number == 0 and url in self._draining:
                 self._draining.discard(url)
                 self._starter.end(url)
@@ -136,20 +135,20 @@ class EngineScaling:
                 self._hear(one)
 
     def _hear(self, news: ReplicaNews) -> None:
-        url, now_s = news.base_url, self._now_s()
+        url = news.base_url
         match news:
             case ReplicaFound():
                 self._found.add(url)
                 self._heard.put_nowait(news)
-                self._take(EngineStarted(now_s, url))
+                self._take(EngineStarted(url))
             case ReplicaLeaving():
-                self._take(EngineNoticed(now_s, url))
+                self._take(EngineNoticed(url))
             case ReplicaVanished():
                 self._found.discard(url)
                 self._draining.discard(url)
                 self._num_calls.pop(url, None)
                 self._heard.put_nowait(news)
-                self._take(EngineGone(now_s, url))
+                self._take(EngineGone(url))
 
     def _take(self, event: ScaleEvent) -> None:
         for action in self._book.handle(event):

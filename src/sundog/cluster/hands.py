@@ -65,11 +65,6 @@ class HandBook:
         self._had: dict[str, set[str]] = {}
         self._gone: set[str] = set()
 
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """The servers that may be used."""
-        return tuple(self._urls)
-
     def cell_came(self, cell: str) -> dict[str, ServerHand]:
         """Return the hands that change; so do the other methods."""
         self._cells.setdefault(cell, ServerHand())

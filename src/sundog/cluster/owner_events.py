@@ -94,7 +94,6 @@ OwnerEvent = BatchAsked | NewsAsked | AskerBeat | AskerGone | ValuesFound | Valu
 class AnswerBatch:
     """Answer a batch: what it claimed, in its order. It is answered at once, whatever others do."""
 
-    cell: str
     epoch: int
     number: int
     claims: tuple[tuple[bytes, KeyAnswer], ...]
@@ -116,7 +115,6 @@ class KeyNews:
 class TellNews:
     """Tell a cell all news that it has not heard, in their order."""
 
-    cell: str
     epoch: int
     #: The number of the first of them within the epoch, from 1.
     first: int
@@ -136,7 +134,6 @@ class RefuseEpoch:
     """Tell a cell that its epoch is over: it was silent for too long, or this owner does not know of it. It leads and
     awaits nothing, and asks with a higher one."""
 
-    cell: str
     epoch: int
 
 

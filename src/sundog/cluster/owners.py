@@ -61,17 +61,16 @@ class _OpenKey:
 class OwnerBook:
     """One instance owns one range of keys."""
 
-    def __init__(self, name: str, dead_after_s: float = DEAD_AFTER_S, settled_at_s: float = 0.0) -> None:
+    def __init__(self, name: str, settled_at_s: float = 0.0) -> None:
         """`name`: another one for each instance, as an owner that was started again knows nothing of what was said
-        before. A cell is dead when `dead_after_s` seconds have passed without a word of it. `settled_at_s`: before that
-        time nobody leads who did not do so under the owner before, since it may be that another cell does."""
+        before. `settled_at_s`: before that time nobody leads who did not do so under the owner before, since it may be
+        that another cell does. A cell is dead when DEAD_AFTER_S seconds have passed without a word of it."""
         self.name = name
         self._open: dict[bytes, _OpenKey] = {}
         self._askers: dict[str, _Asker] = {}
         #: By cell, the highest epoch that is over.
         self._over: dict[str, int] = {}
         self._found: Mapping[bytes, bytes] = {}
-        self._dead_after_s = dead_after_s
         self._settled_at_s = settled_at_s
         self._is_settled = settled_at_s == 0.0
         self._now_s = 0.0
@@ -114,7 +113,7 @@ class OwnerBook:
         asker = self._askers.get(cell)
         is_over = epoch <= self._over.get(cell, 0) or (asker is not None and epoch < asker.epoch)
         if is_over or owner not in ("", self.name):
-            yield RefuseEpoch(cell, epoch)
+            yield RefuseEpoch(epoch)
             return
         if asker is not None and asker.epoch < epoch:
             yield from self._bury(asker)
@@ -150,7 +149,7 @@ class OwnerBook:
             for key, value in event.puts:
                 yield from self._put(asker, key, value, found)
             claims = tuple((key, self._claim(asker, key, found)) for key in event.claims)
-            asker.answer = AnswerBatch(asker.cell, asker.epoch, asker.number, claims, self.name)
+            asker.answer = AnswerBatch(asker.epoch, asker.number, claims, self.name)
         if event.number == asker.number and asker.answer is not None:
             yield asker.answer
 
@@ -163,7 +162,7 @@ class OwnerBook:
             asker.news.popleft()
             asker.num_heard += 1
         if asker.news:
-            yield TellNews(asker.cell, asker.epoch, asker.num_heard + 1, tuple(asker.news), self.name)
+            yield TellNews(asker.epoch, asker.num_heard + 1, tuple(asker.news), self.name)
 
     def _claim(self, asker: _Asker, key: bytes, found: Mapping[bytes, bytes]) -> KeyAnswer:
         one = self._open.get(key)
@@ -261,10 +260,10 @@ class OwnerBook:
             yield from self._bury(self._askers[event.cell])
 
     def _bury_silent(self) -> Iterator[OwnerAction]:
-        for asker in [one for one in self._askers.values() if one.last_heard_s + self._dead_after_s <= self._now_s]:
+        for asker in [one for one in self._askers.values() if one.last_heard_s + DEAD_AFTER_S <= self._now_s]:
             yield from self._bury(asker)
         first_s = min((one.last_heard_s for one in self._askers.values()), default=self._now_s)
-        self._all_live_until_s = first_s + self._dead_after_s
+        self._all_live_until_s = first_s + DEAD_AFTER_S
 
     def _bury(self, asker: _Asker) -> Iterator[OwnerAction]:
         del self._askers[asker.cell]

@@ -26,7 +26,6 @@ class WorkEstimated:
 class EngineStarted:
     """An engine that was asked for serves a cell."""
 
-    time_s: float
     engine: str
 
 
@@ -34,7 +33,6 @@ class EngineStarted:
 class EngineIdled:
     """An engine has no call, and its cell has none for it. It is the first one to be given back."""
 
-    time_s: float
     engine: str
 
 
@@ -42,7 +40,6 @@ class EngineIdled:
 class EngineUsed:
     """An engine that was idle has a call."""
 
-    time_s: float
     engine: str
 
 
@@ -50,7 +47,6 @@ class EngineUsed:
 class EngineNoticed:
     """The machine of an engine will be taken away soon."""
 
-    time_s: float
     engine: str
 
 
@@ -58,7 +54,6 @@ class EngineNoticed:
 class EngineGone:
     """An engine has ended: it was drained, or it was lost."""
 
-    time_s: float
     engine: str
 
 
