@@ -126,11 +126,6 @@ class ScaleBook:
         change nothing."""
         return list(self._handlers[type(event)](event))
 
-    @property
-    def serving(self) -> tuple[str, ...]:
-        """The engines that serve and do not drain."""
-        return tuple(self._serving)
-
     def _estimated(self, event: WorkEstimated) -> Iterator[ScaleAction]:
         target = engine_target(self._bounds, event)
         if target != self._target:
