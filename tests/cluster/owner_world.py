@@ -13,6 +13,7 @@ from sundog.cluster.owner_events import (
     AskerGone,
     BatchAsked,
     KeyAnswer,
+    KeyFailed,
     NewsAsked,
     OwnerAction,
     OwnerEvent,
@@ -22,6 +23,7 @@ from sundog.cluster.owner_events import (
     WakeListener,
 )
 from sundog.cluster.owners import OwnerBook
+from sundog.errors import CallError
 
 State = Literal["waits", "leads", "made"]
 
@@ -53,6 +55,9 @@ class AskingCell:
             if isinstance(answer, bytes):
                 assert self.wanted.pop(key) != "leads", "a call that is made hears of no value"
                 self.has[key] = answer
+            elif isinstance(answer, KeyFailed):
+                assert self.wanted.pop(key) == "waits", "whoever makes a call hears of no failure"
+                assert str(answer.error) == f"{key!r} failed", "a failure is of another call"
             else:
                 assert self.wanted[key] == "waits"
                 self.wanted[key] = "leads" if answer == "lead" else "waits"
@@ -147,7 +152,11 @@ class OwnerWorld:
     def fail_call(self, choice: int) -> None:
         cell = self.cell(choice)
         for key in cell.keys("leads")[:1]:
-            cell.drop(key)
+            if choice // 2 % 2:
+                del cell.wanted[key]
+                cell.asker.fail(key, KeyFailed(CallError(f"{key!r} failed")))
+            else:
+                cell.drop(key)
             if choice % 2:
                 cell.want(key)
 

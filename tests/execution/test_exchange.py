@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sundog.engines.base import Usage
+from sundog.errors import CallError
 from sundog.execution.row_way import RowEnd
 from sundog.host.driver import Driver
 from sundog.ir.physical import CallExec, Sharing
@@ -37,6 +38,7 @@ class Others:
         self.claimed: list[bytes] = []
         self.put_values: dict[bytes, Any] = {}
         self.released: list[bytes] = []
+        self.failed: dict[bytes, str] = {}
         self.waited: Callable[[], None] | None = None
 
     def asks(self, node: CallExec, call: BoundCall, row: RowRef) -> bool:
@@ -58,6 +60,9 @@ class Others:
 
     def release(self, key: bytes) -> None:
         self.released.append(key)
+
+    def fail(self, key: bytes, error: CallError) -> None:
+        self.failed[key] = error.what
 
 
 @pytest.fixture(autouse=True)
@@ -97,13 +102,14 @@ def test_the_first_value_stays(tmp_path: Path) -> None:
     assert world.operator.runs == {"k": 1}
 
 
-def test_a_call_that_fails_is_left_to_the_others(tmp_path: Path) -> None:
+def test_the_failure_of_a_call_is_told_to_the_others(tmp_path: Path) -> None:
     others = Others()
     world = World(tmp_path, exchange=others)
     world.operator.behaviours = {"a": fails(9)}
     (end,) = world.run(PLAN, {"x": "k"})
     assert end.state == "failed"
-    assert others.released == others.claimed
+    assert others.failed == dict.fromkeys(others.claimed, "broken")
+    assert others.released == []
 
 
 def test_a_call_that_is_cancelled_is_left_to_the_others(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from sundog.cluster.owner_events import (
     AskerBeat,
     BatchAsked,
     KeyAnswer,
+    KeyFailed,
     NewsAsked,
     RefuseEpoch,
     TellNews,
@@ -50,6 +51,7 @@ class OwnerAsker:
         #: Keys of which the next batch tells.
         self._unsaid: dict[bytes, None] = {}
         self._releases: dict[bytes, None] = {}
+        self._failures: dict[bytes, KeyFailed] = {}
 
     def claim(self, key: bytes) -> None:
         """Want the value of a key, or to lead. At most one at a time wants it here."""
@@ -81,9 +83,16 @@ class OwnerAsker:
         if one.number:
             self._releases[key] = None
 
+    def fail(self, key: bytes, failed: KeyFailed) -> None:
+        """Tell that the call of a key that is led has failed, and want it no more."""
+        assert self._wanted[key].state == "leads", f"nobody leads {key!r} here"
+        del self._wanted[key]
+        self._unsaid.pop(key, None)
+        self._failures[key] = failed
+
     def next_batch(self) -> BatchAsked | None:
         """Return the batch on its way, else the next one; None where there is nothing to say."""
-        if self._batch is None and (self._unsaid or self._releases):
+        if self._batch is None and (self._unsaid or self._releases or self._failures):
             self._number += 1
             claims, leads, puts = [], [], []
             for key in self._unsaid:
@@ -95,9 +104,10 @@ class OwnerAsker:
                     leads.append(key)
                 else:
                     claims.append(key)
-            said = (tuple(claims), tuple(leads), tuple(puts), tuple(self._releases))
+            ended = (tuple(self._releases), tuple(self._failures.items()))
+            said = (tuple(claims), tuple(leads), tuple(puts), *ended)
             self._batch = BatchAsked(0.0, self.cell, self.epoch, self._number, *said, self._owner)
-            self._unsaid, self._releases = {}, {}
+            self._unsaid, self._releases, self._failures = {}, {}, {}
         return self._batch
 
     def beat(self) -> AskerBeat:
@@ -109,7 +119,7 @@ class OwnerAsker:
         return NewsAsked(0.0, self.cell, self.epoch, self._heard, self._owner)
 
     def hear(self, reply: OwnerReply) -> list[tuple[bytes, KeyAnswer]]:
-        """Return what is new of keys that are wanted: `lead` once, `later` at most, then a value once."""
+        """Return what is new of keys that are wanted: `lead` once, `later` at most, then a value or a failure once."""
         if reply.epoch != self.epoch:
             return []
         if isinstance(reply, RefuseEpoch) or reply.owner != (self._owner or reply.owner):
@@ -144,6 +154,9 @@ class OwnerAsker:
             self._unsaid.pop(key, None)
         elif one.state == "puts":
             return
+        elif isinstance(answer, KeyFailed):
+            del self._wanted[key]
+            self._unsaid.pop(key, None)
         elif answer == "lead":
             one.state = "leads"
         if not one.is_left:
@@ -155,4 +168,4 @@ class OwnerAsker:
         self._number = self._heard = 0
         self._owner = ""
         self._batch = None
-        self._unsaid, self._releases = dict.fromkeys(self._wanted), {}
+        self._unsaid, self._releases, self._failures = dict.fromkeys(self._wanted), {}, {}

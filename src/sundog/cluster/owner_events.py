@@ -10,9 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-KeyAnswer = bytes | Literal["lead", "later"]
-"""The answer about a key: its value; `lead`, make the call and put its value; `later`, another cell makes it: there
-will be news."""
+from sundog.errors import CallError
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFailed:
+    """The call of a key has failed. Those hear it who wait for it; whoever asks later makes the call again."""
+
+    error: CallError
+
+
+KeyAnswer = bytes | KeyFailed | Literal["lead", "later"]
+"""The answer about a key: its value; that its call has failed; `lead`, make the call and put its value; `later`,
+another cell makes it: there will be news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +42,10 @@ class BatchAsked:
     leads: tuple[bytes, ...] = ()
     #: Keys of calls that it has made, with their values. It is told of each which value stays.
     puts: tuple[tuple[bytes, bytes], ...] = ()
-    #: Keys that it does not want any more: the call failed, or its row has ended. They end before the claims begin.
+    #: Keys that it does not want any more, as their rows have ended. They end before the claims begin.
     releases: tuple[bytes, ...] = ()
+    #: Keys of calls that it has made and that failed. They end, too, before the claims begin.
+    failures: tuple[tuple[bytes, KeyFailed], ...] = ()
     #: The owner whose answers it has heard in this epoch, empty for none.
     owner: str = ""
 
@@ -102,8 +114,8 @@ class AnswerBatch:
 
 @dataclass(frozen=True, slots=True)
 class KeyNews:
-    """News of a key that a cell has claimed or put: the value, or that it leads now. A cell that has asked about the
-    key in a later batch than `number` takes no lead from it."""
+    """News of a key that a cell has claimed or put: the value, that the call has failed, or that it leads now. A cell
+    that has asked about the key in a later batch than `number` takes no lead and no failure from it."""
 
     #: The cell's last batch when this was said.
     number: int

@@ -2,7 +2,8 @@
 
 Owns the leads and those who wait; values that are there lie in its host's store. A claim is answered at once and never
 waits, so that two cells that wait for each other's calls still make their own. The first value that is put stays; it
-is seen by nobody before it lies in the log. A lead ends with the value, with a release, or with the life of its cell.
+is seen by nobody before it lies in the log. A lead ends with the value, with a failure, which those hear who wait, with
+a release, or with the life of its cell.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sundog.cluster.owner_events import (
     AskerGone,
     BatchAsked,
     KeyAnswer,
+    KeyFailed,
     KeyNews,
     NewsAsked,
     OwnerAction,
@@ -144,6 +146,8 @@ class OwnerBook:
             asker.number = event.number
             for key in event.releases:
                 yield from self._release(asker, key)
+            for key, failed in event.failures:
+                yield from self._fail(asker, key, failed)
             for key in event.leads:
                 self._lead_on(asker, key, found)
             for key, value in event.puts:
@@ -229,6 +233,19 @@ class OwnerBook:
             yield from self._pass_on(key, one)
         else:
             self._forget_unwanted(key, one)
+
+    def _fail(self, asker: _Asker, key: bytes, failed: KeyFailed) -> Iterator[OwnerAction]:
+        one = self._open.get(key)
+        if one is None or one.leader != asker.cell:
+            # Others wait for another one's call, of which this says nothing.
+            yield from self._release(asker, key)
+            return
+        asker.leads.remove(key)
+        del self._open[key]
+        for cell in one.waiting:
+            waiting = self._askers[cell]
+            waiting.waits.remove(key)
+            yield self._tell(waiting, key, failed)
 
     def _forget_unwanted(self, key: bytes, one: _OpenKey) -> None:
         """Forget a key that nobody leads, has put or waits for."""

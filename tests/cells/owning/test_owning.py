@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, closing
@@ -16,7 +17,7 @@ from sundog.cells.owning import talk
 from sundog.cells.owning.client import ExchangeClient
 from sundog.cluster.leases import DEAD_AFTER_S
 from sundog.cluster.owner_events import NewsAsked
-from sundog.errors import StoreError
+from sundog.errors import CallError, PromptTooLong, StoreError
 from sundog.host.virtual_loop import run_virtually
 from sundog.ir.values.normal_form import decode
 from sundog.store.segments import sending
@@ -29,6 +30,16 @@ from tests.store.segments.storages import Machine
 K, M = b"k" * 16, b"\xffm" * 8
 LIMIT_S = 1.5 * talk.PATIENCE_S
 Body = Callable[[OwnerLife, TestCell, TestCell], Coroutine[Any, Any, None]]
+
+
+class OwnError(CallError):
+    """An error of an operator that is installed beside sundog."""
+
+
+async def slowly_fails(payload: Any) -> Any:
+    """Fail for good, after all rows have asked."""
+    await asyncio.sleep(5.0)
+    raise CallError("it is gone")
 
 
 def two_cells(folder: Path, body: Body) -> None:
@@ -101,6 +112,81 @@ def test_the_next_one_makes_a_call_that_was_released(tmp_path: Path) -> None:
         assert await of_x == "1"
 
     two_cells(tmp_path, body)
+
+
+def test_those_who_wait_for_a_call_have_its_failure(tmp_path: Path) -> None:
+    """As in one process, with all that a row reads of it. Whoever asks later makes the call again."""
+
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        of_y = await waiting(y, K)
+        error = PromptTooLong("it is too long", hint="look")
+        error.num_attempts, error.usage = 3, lambda: "what cannot be sent"
+        x.client.fail(K, error)
+        with pytest.raises(PromptTooLong, match="it is too long") as failure:
+            await of_y
+        told = pickle.loads(pickle.dumps(failure.value))
+        assert (told.what, told.hint, told.num_attempts) == ("it is too long", "look", 3)
+        assert await x.claim(K) == "lead"
+        of_y = await waiting(y, K)
+        await x.put(K, "1")
+        assert await of_y == "1"
+
+    two_cells(tmp_path, body)
+
+
+def test_a_failure_of_another_class_is_not_told(tmp_path: Path) -> None:
+    """The next one makes the call, and gets it at first hand."""
+
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        of_y = await waiting(y, K)
+        x.client.fail(K, OwnError("it is gone"))
+        assert await of_y == "lead"
+
+    two_cells(tmp_path, body)
+
+
+def test_a_failure_that_an_owner_has_not_told_is_lost_with_it(tmp_path: Path) -> None:
+    """Then one of those who wait makes the call."""
+
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await x.claim(K)
+        of_y = await waiting(y, K)
+        x.line.is_cut = True
+        x.client.fail(K, CallError("no such row"))
+        await asyncio.sleep(DEAD_AFTER_S + 2.0)
+        assert await of_y == "lead"
+        x.line.is_cut = False
+        of_x = await waiting(x, K)
+        await y.put(K, "1")
+        assert await of_x == "1"
+
+    two_cells(tmp_path, body)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_equal_calls_that_fail_are_made_once(tmp_path: Path, share: float) -> None:
+    """All rows of two cells ask at once for a call that fails for good, and all of them fail with it."""
+    operator = FakeOperator(behaviours={"a": slowly_fails})
+
+    async def main() -> None:
+        owner = OwnerLife(tmp_path)
+        await owner.start()
+        async with asyncio.timeout(LIMIT_S), AsyncExitStack() as stack:
+            runs = []
+            for number in (0, 1):
+                client = ExchangeClient(f"c{number}", [MemoryLine(owner, number, share)], asks_of_a)
+                await stack.enter_async_context(client.talking())
+                world = World(tmp_path / f"cell-{number}", operator, exchange=client)
+                scope = {"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False}
+                runs.append(world._run(world.physical(PLAN), ({"x": "same"},) * 5, scope))
+            for ends in await asyncio.gather(*runs):
+                assert {(end.state, decode(end.body)["cause"]) for end in ends} == {("failed", "CallError: it is gone")}
+        await owner.kill()
+
+    run_virtually(main(), waits_for_threads=True)
+    assert operator.runs == {"same": 1}
 
 
 def test_a_claim_that_is_cancelled_leads_nothing(tmp_path: Path) -> None:

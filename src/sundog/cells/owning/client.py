@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from sundog.cells.owning.line import OwnerLine
-from sundog.cells.owning.packing import pack_result, stored_of
+from sundog.cells.owning.packing import pack_result, sent_failure, stored_of
 from sundog.cells.owning.talk import OwnerTalk
 from sundog.cluster.kept_values import KeptValues
 from sundog.engines.base import Usage
+from sundog.errors import CallError
 from sundog.ir.physical import CallExec
 from sundog.ir.row_ids import RowRef
 from sundog.operators.base import BoundCall
@@ -83,6 +84,15 @@ class ExchangeClient:
     def release(self, key: bytes) -> None:
         """Let another cell make a call that was claimed here."""
         self._talk(key).release(key)
+
+    def fail(self, key: bytes, error: CallError) -> None:
+        """Let other cells that wait for a call of this one have its failure; where that cannot be sent, one of them
+        makes the call."""
+        sent = sent_failure(error)
+        if sent is None:
+            self.release(key)
+        else:
+            self._talk(key).fail(key, sent)
 
     async def _first(self, key: bytes, packed: bytes, put: Awaitable[bytes]) -> Stored | None:
         value = await put

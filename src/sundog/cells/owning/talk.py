@@ -12,8 +12,8 @@ from functools import partial
 
 from sundog.cells.owning.line import LineLost, OwnerLine
 from sundog.cluster.asking import OwnerAsker, OwnerReply
-from sundog.cluster.owner_events import KeyAnswer
-from sundog.errors import StoreError
+from sundog.cluster.owner_events import KeyAnswer, KeyFailed
+from sundog.errors import CallError, StoreError
 
 BEAT_EVERY_S = 1.0
 LISTEN_S = 10.0
@@ -41,7 +41,7 @@ class OwnerTalk:
 
     async def claim(self, key: bytes, on_wait: Callable[[], None]) -> bytes | None:
         """Return the value of a key once there is one; None where this cell leads. `on_wait`: called where another
-        one does."""
+        one does; CallError where the call of that one fails."""
         self._asker.claim(key)
         self._on_wait[key] = on_wait
         try:
@@ -60,6 +60,11 @@ class OwnerTalk:
     def release(self, key: bytes) -> None:
         """Let others lead."""
         self._asker.release(key)
+        self._has_said.set()
+
+    def fail(self, key: bytes, error: CallError) -> None:
+        """Let those who wait for a key that this cell leads have its failure."""
+        self._asker.fail(key, KeyFailed(error))
         self._has_said.set()
 
     async def run(self) -> None:
@@ -140,6 +145,8 @@ class OwnerTalk:
             return
         if answer == "later":
             self._on_wait[key]()
+        elif isinstance(answer, KeyFailed):
+            waiting.set_exception(answer.error)
         else:
             waiting.set_result(None if answer == "lead" else answer)
 

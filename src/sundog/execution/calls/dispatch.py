@@ -154,6 +154,9 @@ class Dispatcher:
             return _answer(stored, key, call)
         try:
             return await self._execute(node, call, key, identity, exchange)
+        except CallError as error:
+            exchange.fail(key, error)
+            raise
         except BaseException:  # also where nobody waits for the call any more
             exchange.release(key)
             raise

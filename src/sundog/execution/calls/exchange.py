@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sundog.engines.base import Usage
+from sundog.errors import CallError
 from sundog.ir.physical import CallExec
 from sundog.ir.row_ids import RowRef
 from sundog.operators.base import BoundCall
@@ -17,7 +18,7 @@ from sundog.store.store import Store, Stored
 
 
 class CallExchange(Protocol):
-    """A process claims a key once at a time, and ends each claim that it was given with `put` or `release`."""
+    """A process claims a key once at a time, and ends each claim that it was given with `put`, `fail` or `release`."""
 
     def asks(self, node: CallExec, call: BoundCall, row: RowRef) -> bool:
         """Return whether other processes may want the same call of this node, which is no effect."""
@@ -25,7 +26,8 @@ class CallExchange(Protocol):
 
     async def claim(self, node: CallExec, key: bytes, on_wait: Callable[[], None]) -> Stored | None:
         """Return the committed result of a key, once there is one; None where this process makes the call now.
-        `on_wait` is called where another one makes it. StoreError where no result can be had any more."""
+        `on_wait` is called where another one makes it. CallError where it fails there, StoreError where no result can
+        be had any more."""
         ...
 
     def put(
@@ -37,7 +39,11 @@ class CallExchange(Protocol):
         ...
 
     def release(self, key: bytes) -> None:
-        """Let another process make the call: it failed here, or nobody wants it here any more."""
+        """Let another process make the call: nobody wants it here any more."""
+        ...
+
+    def fail(self, key: bytes, error: CallError) -> None:
+        """Let those who wait for the call have its failure, as here; whoever asks later makes it again."""
         ...
 
 
