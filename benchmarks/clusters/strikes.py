@@ -41,12 +41,13 @@ def stop_cell(scene: Scene) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
-def remove_node(scene: Scene) -> None:
-    """Remove a node on which the driver is not: with its own machine a driver ends too, which a process here does
-    not."""
+def lose_node(scene: Scene) -> None:
+    """End all processes of a node on which the driver is not: with its own machine a driver ends too."""
     of_driver = _raylets_of_driver()
     others = [node for node in scene.cluster.worker_nodes if raylet_of(node) not in of_driver]
-    scene.cluster.remove_node(random.choice(others), allow_graceful=False)
+    node = random.choice(others)
+    kill_nodes([node])
+    scene.cluster.remove_node(node, allow_graceful=False)
 
 
 def kill_driver(scene: Scene) -> None:
@@ -122,7 +123,7 @@ STRIKES: dict[str, Strike] = {
     "none": Strike(lambda scene: None),
     "cell killed": Strike(kill_one("ray::CellActor")),
     "owner killed": Strike(kill_one("ray::OwnerActor")),
-    "node removed": Strike(remove_node),
+    "node lost": Strike(lose_node),
     "cell stopped, replaced, continued": Strike(stop_cell),
     "driver killed, command repeated": Strike(kill_driver),
     "log slow": Strike(slow_log, state="s3"),

@@ -88,7 +88,10 @@ def kill_owner(cluster: Cluster) -> None:
 
 
 def remove_node(cluster: Cluster) -> None:
-    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    """Lose a machine: without `kill_nodes` its cell works on until it has noticed that its raylet is gone."""
+    node = next(iter(cluster.worker_nodes))
+    kill_nodes([node])
+    cluster.remove_node(node, allow_graceful=False)
 
 
 def stop_cell(cluster: Cluster) -> None:
