@@ -14,10 +14,9 @@ import boto3  # type: ignore[import-untyped]  # it has no types
 import pytest
 from moto.server import ThreadedMotoServer
 
-from sundog.errors import StoreError
 from sundog.store.runs import RunList
 from sundog.store.segments.cache import CachedState, open_cache
-from sundog.store.segments.storage import ObjectStorage
+from sundog.store.segments.storage import ObjectStorage, StorageFailed
 from sundog.store.store import Store
 
 T = TypeVar("T")
@@ -91,10 +90,10 @@ class FaultyStorage(ObjectStorage):
         fault = self._random.choice(("before", "after", "late")) if self._random.random() < self._share else ""
         self.num_faults += bool(fault)
         if fault == "before":
-            raise StoreError("a fault of the test, nothing was done")
+            raise StorageFailed(self.url, OSError("a fault of the test, nothing was done"))
         if fault == "late":
             time.sleep(0.005)
         found = ask()
         if fault == "after":
-            raise StoreError("a fault of the test, all was done")
+            raise StorageFailed(self.url, OSError("a fault of the test, all was done"))
         return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 
 from sundog.errors import StoreError
 from sundog.ir.row_ids import RowRef
-from sundog.store.segments import sending
+from sundog.store.segments import patience, sending
 from sundog.store.segments.positions import read_family
+from sundog.store.segments.storage import ObjectStorage, StorageFailed
 from sundog.store.store import Store
 from tests.store.segments.storages import Machine
 
@@ -119,3 +122,61 @@ def test_a_log_is_sealed_before_its_cell_takes_it(url: str, tmp_path: Path) -> N
     fail_row(cell, CELL, "r", 1)
     driver.state.read([CELL])
     assert failed_rows(driver, "r") == 1
+
+
+def test_what_a_run_on_cells_asks_the_storage_for_is_asked_until_it_answers(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "MAX_WAIT_S", 0.002)
+    machine = Machine(url, tmp_path / "driver")
+    fail_row(Machine(url, tmp_path / "cell"), CELL, "r", 1)
+    asked: Counter[str] = Counter()
+
+    class Away(ObjectStorage):
+        """All requests of a kind fail twice before they are answered."""
+
+        def _fail_twice(self, kind: str) -> None:
+            asked[kind] += 1
+            if asked[kind] <= 2:
+                raise StorageFailed(url, OSError("it is full"))
+
+        def create(self, name: str, body: bytes) -> bool:
+            self._fail_twice("create")
+            return super().create(name, body)
+
+        def replace(self, name: str, body: bytes) -> None:
+            self._fail_twice("replace")
+            super().replace(name, body)
+
+        def read(self, name: str) -> bytes | None:
+            self._fail_twice("read")
+            return super().read(name)
+
+        def names(self, folder: str, after: str = "") -> Iterator[str]:
+            self._fail_twice("names")
+            return super().names(folder, after)
+
+        def folders(self, folder: str) -> list[str]:
+            self._fail_twice("folders")
+            return super().folders(folder)
+
+        def drop(self, name: str) -> None:
+            self._fail_twice("drop")
+            super().drop(name)
+
+        def keep(self, name: str, file: Path) -> None:
+            self._fail_twice("keep")
+            super().keep(name, file)
+
+    state = machine.state
+    state._storage = Away(url)
+    state.put_scratch("rows/000000", b"rows")
+    assert state.scratch("rows/000000") == b"rows"
+    state.drop_scratch("rows")
+    assert state.logs_beside(DRIVER) == [CELL]
+    state.read([CELL])
+    assert failed_rows(machine, "r") == 1
+    state.seal(f"{CELL}1")
+    state.put_file("digest", machine.write("r", "file", b"content"))
+    assert sorted(asked) == ["create", "drop", "folders", "keep", "names", "read", "replace"]
+    assert min(asked.values()) >= 3

@@ -16,7 +16,7 @@ from sundog.errors import StoreError, UserError
 from sundog.ir.row_ids import RowRef
 from sundog.ir.values.normal_form import encode
 from sundog.store.runs import RunList
-from sundog.store.segments import sending
+from sundog.store.segments import patience, sending
 from sundog.store.segments.cache import CachedState
 from sundog.store.segments.sending import HeldLog
 from sundog.store.segments.storage import ObjectStorage
@@ -78,7 +78,7 @@ def test_another_machine_has_what_was_committed(url: str, tmp_path: Path) -> Non
 def test_faults_of_the_storage_lose_and_double_nothing(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "MAX_WAIT_S", 0.002)
+    monkeypatch.setattr(patience, "MAX_WAIT_S", 0.002)
     url = f"file://{tmp_path}/shared"
     one = opened(ObjectStorage(url), tmp_path / "one")
     storage = one._storage = FaultyStorage(url, seed)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from sundog.errors import StoreError
 from sundog.store.schema import connect_store
-from sundog.store.segments import cache, sending
+from sundog.store.segments import cache, patience, sending
 from sundog.store.segments.cache import CachedState
 from sundog.store.segments.frames import unpack_frames
 from sundog.store.segments.log import SegmentLog
@@ -235,7 +235,7 @@ def no_waits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sending, "threading", SimpleNamespace(Thread=IdleThread, Condition=threading.Condition))
         patch.setattr(sending, "SEND_EVERY_S", 0.0)
-        patch.setattr(sending, "PATIENCE_S", -1.0)
+        patch.setattr(patience, "PATIENCE_S", -1.0)
         patch.setattr(cache, "watched_alive", lambda _: set())
         yield
 

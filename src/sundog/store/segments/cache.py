@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -29,6 +30,7 @@ from sundog.store.segments import run_files
 from sundog.store.segments.catch_up import catch_up, restore_results, transaction
 from sundog.store.segments.log import OtherLog, SegmentLog, log_names
 from sundog.store.segments.opened import LOCK_FILE, OPENED
+from sundog.store.segments.patience import patiently
 from sundog.store.segments.positions import (
     LogPosition,
     create_tables,
@@ -119,7 +121,7 @@ class CachedState:
 
     def put_file(self, digest: str, path: Path) -> None:
         """Keep the content of a file where the logs lie, under its digest."""
-        self._storage.keep(f"{_FILES}/{digest}", path)
+        patiently(lambda: self._storage.keep(f"{_FILES}/{digest}", path))
 
     def fetch_file(self, digest: str, path: Path) -> None:
         """Make a file of a content that was kept, whole. StoreError where it is not there."""
@@ -144,17 +146,18 @@ class CachedState:
 
     def logs_beside(self, name: str) -> list[str]:
         """Return the logs of the cells and owners of the run that a log is of."""
-        return [other for other in log_names(self._storage) if other.startswith(f"{name}.")]
+        names = patiently(lambda: log_names(self._storage))
+        return [other for other in names if other.startswith(f"{name}.")]
 
     def read(self, names: Iterable[str]) -> None:
         """Take in what some logs hold."""
         with self._lock, self._connected() as connection:
-            self._read(names, connection)
+            patiently(lambda: self._read(names, connection))
 
     def seal(self, name: str) -> None:
         """Let nobody write to a log any more, and take in what it holds."""
         with self._lock, self._connected() as connection:
-            self._seal(name, connection)
+            patiently(lambda: self._seal(name, connection))
 
     def epoch(self, name: str) -> str:
         """Return the epoch of whoever writes to a log, or has written there last, as was read."""
@@ -163,19 +166,19 @@ class CachedState:
 
     def put_scratch(self, name: str, body: bytes) -> None:
         """Keep an object that others read while a run lasts."""
-        self._storage.replace(f"{_SCRATCH}/{name}", body)
+        patiently(lambda: self._storage.replace(f"{_SCRATCH}/{name}", body))
 
     def scratch(self, name: str) -> bytes:
         """Return such an object. StoreError where it is not there."""
-        body = self._storage.read(f"{_SCRATCH}/{name}")
+        body = patiently(lambda: self._storage.read(f"{_SCRATCH}/{name}"))
         if body is None:
             raise StoreError("rows of a run are not in the state any more", where=f"{self.url}/{_SCRATCH}/{name}")
         return body
 
     def drop_scratch(self, folder: str) -> None:
         """Drop the objects of a folder."""
-        for name in list(self._storage.names(f"{_SCRATCH}/{folder}")):
-            self._storage.drop(name)
+        for name in patiently(lambda: list(self._storage.names(f"{_SCRATCH}/{folder}"))):
+            patiently(partial(self._storage.drop, name))
 
     def _seal_beside(self, name: str, connection: Connection) -> bool:
         """Let the cells and owners of an earlier driver write nothing more, and drop what it has kept for them; gives

@@ -7,20 +7,19 @@ another process has taken it over.
 from __future__ import annotations
 
 import json
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from sqlite3 import Connection
-from typing import TypeVar
 
 from sundog.errors import StoreError
 from sundog.store.schema import connect_store
 from sundog.store.segments.catch_up import transaction
 from sundog.store.segments.frames import pack_frame
 from sundog.store.segments.log import SegmentLog
+from sundog.store.segments.patience import patiently
 from sundog.store.segments.positions import LogPosition, drop_sent, first_unsent, put_position, put_unsent
 from sundog.store.segments.segment import SegmentHeader
 from sundog.store.statements import Change
@@ -32,11 +31,6 @@ MAX_SEGMENT_BYTES = 8 * 2**20
 MAX_UNSENT_BYTES = 64 * 2**20
 """The run commits nothing more while this much waits to be sent."""
 ALIVE_EVERY_S = 3.0
-PATIENCE_S = 300.0
-"""The run ends where the storage takes nothing for so long."""
-MAX_WAIT_S = 15.0
-"""Between two tries."""
-T = TypeVar("T")
 Tell = Callable[[StoreError | None], None]
 
 
@@ -149,7 +143,7 @@ class HeldLog:
         with self._changed:
             self._changed.wait_for(self._has_to_send, timeout=SEND_EVERY_S)
             is_closing, self._is_urgent = self._is_closing, False
-        while (sent := self._patiently(lambda: send_unsent(self._log, connection, self._position))) != self._position:
+        while (sent := patiently(lambda: send_unsent(self._log, connection, self._position))) != self._position:
             self._position = sent
             self._tell_sent(connection)
         if self._waiting:  # for what was sent before they asked
@@ -158,7 +152,7 @@ class HeldLog:
             self._tell_alive()
             return False
         header = SegmentHeader(kind="closed", epoch=self._position.epoch)
-        if not self._patiently(lambda: self._log.create(self._position.next_number, header)):
+        if not patiently(lambda: self._log.create(self._position.next_number, header)):
             raise Overtaken(self._log.name)
         with transaction(connection):
             closed = replace(self._position, next_number=self._position.next_number + 1, has_closed=True)
@@ -189,21 +183,7 @@ class HeldLog:
         self._num_alive += 1
         self._alive_at_s = time.monotonic()
         body = json.dumps({"epoch": self._position.epoch, "count": self._num_alive}).encode()
-        self._patiently(lambda: self._log.tell_alive(body))
-
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask the storage until it answers; its last failure passes through after PATIENCE_S."""
-        begin_s, wait_s = time.monotonic(), 0.25
-        while True:
-            try:
-                return ask()
-            except Overtaken:
-                raise
-            except StoreError:
-                if time.monotonic() - begin_s > PATIENCE_S:
-                    raise
-            time.sleep(wait_s * random.uniform(0.5, 1.0))
-            wait_s = min(wait_s * 2, MAX_WAIT_S)
+        patiently(lambda: self._log.tell_alive(body))
 
     def _fail(self, error: StoreError) -> None:
         with self._changed:

@@ -32,6 +32,19 @@ MAX_ERROR_CHARACTERS = 300
 _PROBE_FOLDER = "probes"
 
 
+class StorageFailed(StoreError):
+    """Raised where a request to the storage failed; caught by `segments.patience`, which asks again, and as any
+    StoreError is."""
+
+    def __init__(self, url: str, error: Exception) -> None:
+        super().__init__(
+            f"the storage failed: {_told(error)}",
+            where=url,
+            hint="check its address, the credentials of this environment and that the bucket exists; the same command "
+            "continues the run",
+        )
+
+
 class ObjectStorage:
     """The objects below one URL, as `s3://bucket/folder`. Credentials and endpoints are those of the environment, as
     the tools of each cloud read them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, GOOGLE_SERVICE_ACCOUNT and so on).
@@ -52,7 +65,7 @@ class ObjectStorage:
         except AlreadyExistsError:
             return False
         except Exception as error:  # obstore has no class above those of its failures
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
         return True
 
     def replace(self, name: str, body: bytes) -> None:
@@ -62,7 +75,7 @@ class ObjectStorage:
         try:
             put(self._store, name, body, use_multipart=False)
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
 
     def exchange(self, name: str, body: bytes, version: UpdateVersion) -> bool:
         """Make an object in place of the one that `read_version` gave with this version; gives False where another has
@@ -75,7 +88,7 @@ class ObjectStorage:
         except (PreconditionError, NotFoundError):
             return False
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
         return True
 
     def read_version(self, name: str) -> tuple[bytes, UpdateVersion] | None:
@@ -93,7 +106,7 @@ class ObjectStorage:
         except FileNotFoundError:
             return None
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
 
     def read(self, name: str) -> bytes | None:
         """Return what an object holds; None where there is none of that name."""
@@ -104,7 +117,7 @@ class ObjectStorage:
         except FileNotFoundError:
             return None
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
 
     def keep(self, name: str, file: Path) -> None:
         """Make an object of what a file holds, in parts, since each request has to end in REQUEST_TIMEOUT; nothing
@@ -116,7 +129,7 @@ class ObjectStorage:
         except FileNotFoundError:
             pass
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
         else:
             return
         self.send(name, file)
@@ -128,7 +141,7 @@ class ObjectStorage:
         try:
             put(self._store, name, file, chunk_size=PART_BYTES, use_multipart=True)
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
 
     def fetch(self, name: str, file: BinaryIO) -> bool:
         """Write what an object holds into a file, in parts; gives False where there is none of that name."""
@@ -143,7 +156,7 @@ class ObjectStorage:
         except OSError:  # of the file here
             raise
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
         return True
 
     def names(self, folder: str, after: str = "") -> Iterator[str]:
@@ -156,7 +169,7 @@ class ObjectStorage:
         except FileNotFoundError:  # a folder of files that nobody has made
             return
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
 
     def direct_names(self) -> list[str]:
         """Return the names of the objects that lie in no folder."""
@@ -167,7 +180,7 @@ class ObjectStorage:
         except FileNotFoundError:
             return []
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders in a folder."""
@@ -178,7 +191,7 @@ class ObjectStorage:
         except FileNotFoundError:
             return []
         except Exception as error:  # as above
-            raise self._failed(error) from error
+            raise StorageFailed(self.url, error) from error
 
     def check_creation(self) -> None:
         """Raise StoreError where the storage makes an object a second time although only a first was asked for: then
@@ -208,15 +221,7 @@ class ObjectStorage:
         except FileNotFoundError:
             return
         except Exception as error:  # as above
-            raise self._failed(error) from error
-
-    def _failed(self, error: Exception) -> StoreError:
-        return StoreError(
-            f"the storage failed: {_told(error)}",
-            where=self.url,
-            hint="check its address, the credentials of this environment and that the bucket exists; the same command "
-            "continues the run",
-        )
+            raise StorageFailed(self.url, error) from error
 
 
 def _opened(url: str) -> ObjectStore:
