@@ -314,7 +314,7 @@ def test_forty_cells_make_each_call_once() -> None:
 
 def test_an_owner_that_was_started_again_lets_those_lead_who_do() -> None:
     """The first one that asks may want what another cell makes, which has not spoken yet."""
-    book = OwnerBook("o", settled_at_s=1.5)
+    book = OwnerBook("o", num_cells=3, settled_at_s=1.5)
     assert claim(book, "x", 1, b"led", b"new", b"left") == [
         answer(1, (b"led", "later"), (b"new", "later"), (b"left", "later"))
     ]
@@ -329,8 +329,20 @@ def test_an_owner_that_was_started_again_lets_those_lead_who_do() -> None:
     book.check()
 
 
+def test_an_owner_that_was_started_again_waits_for_no_more_cells_than_there_are() -> None:
+    """A cell that has only said that it lives has not told yet what it leads."""
+    book = OwnerBook("o", num_cells=2, settled_at_s=4.0)
+    assert claim(book, "x", 1, b"led", b"new") == [answer(1, (b"led", "later"), (b"new", "later"))]
+    book.handle(AskerBeat(0.5, "y", 1))
+    assert claim(book, "x", 2, b"more", time_s=0.6) == [answer(2, (b"more", "later"))]
+    said = book.handle(BatchAsked(0.7, "y", 1, 1, leads=(b"led",)))
+    assert said == [answer(1), WakeListener("x"), WakeListener("x")]
+    assert news(book, "x", time_s=0.8) == [told(1, KeyNews(2, b"new", "lead"), KeyNews(2, b"more", "lead"))]
+    book.check()
+
+
 def test_a_leader_that_is_gone_before_its_owner_has_settled_leaves_its_keys_to_later_ones() -> None:
-    book = OwnerBook("o", settled_at_s=1.5)
+    book = OwnerBook("o", num_cells=3, settled_at_s=1.5)
     book.handle(BatchAsked(0.1, "y", 1, 1, leads=(b"k",)))
     claim(book, "x", 1, b"k", time_s=0.2)
     assert book.handle(AskerGone(0.3, "y")) == []

@@ -82,6 +82,7 @@ async def _cluster_work(
         replace(run.options, outputs={}),
         named_in(run.plan, options.environment),
         run.history,
+        options.num_cells,
     )
     shares = RunShares(run.plan, run.operators, run.limits, run.limits.begin_shared(), options.num_cells)
     feeds: dict[str, RemoteFeed] = {}

@@ -55,6 +55,8 @@ class CellTask:
     environment: Mapping[str, str]
     #: The record of earlier runs, which the driver's machine keeps.
     history: History
+    #: The cells that work at once.
+    num_cells: int
     #: The lines to the owners of call keys, one for each range.
     owners: tuple[OwnerLine, ...] = ()
 

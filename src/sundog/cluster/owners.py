@@ -63,16 +63,18 @@ class _OpenKey:
 class OwnerBook:
     """One instance owns one range of keys."""
 
-    def __init__(self, name: str, settled_at_s: float = 0.0) -> None:
+    def __init__(self, name: str, num_cells: int = 0, settled_at_s: float = 0.0) -> None:
         """`name`: another one for each instance, as an owner that was started again knows nothing of what was said
-        before. `settled_at_s`: before that time nobody leads who did not do so under the owner before, since it may be
-        that another cell does. A cell is dead when DEAD_AFTER_S seconds have passed without a word of it."""
+        before. Until so many cells have told what they lead, and before `settled_at_s` at the latest, nobody leads who
+        did not do so under the owner before, since it may be that another cell does. A cell is dead when DEAD_AFTER_S
+        seconds have passed without a word of it."""
         self.name = name
         self._open: dict[bytes, _OpenKey] = {}
         self._askers: dict[str, _Asker] = {}
         #: By cell, the highest epoch that is over.
         self._over: dict[str, int] = {}
         self._found: Mapping[bytes, bytes] = {}
+        self._num_cells = num_cells
         self._settled_at_s = settled_at_s
         self._is_settled = settled_at_s == 0.0
         self._now_s = 0.0
@@ -96,6 +98,8 @@ class OwnerBook:
         if not self._is_settled and self._now_s >= self._settled_at_s:
             actions += self._settle()
         actions += self._handlers[type(event)](event)
+        if not self._is_settled and sum(asker.number > 0 for asker in self._askers.values()) >= self._num_cells:
+            actions += self._settle()
         return actions
 
     def check(self) -> None:
@@ -193,7 +197,7 @@ class OwnerBook:
             asker.leads.add(key)
 
     def _settle(self) -> Iterator[OwnerAction]:
-        """Let the first one who waits lead, of each key that nobody leads: all cells have spoken by now."""
+        """Let the first one who waits lead, of each key that nobody leads."""
         self._is_settled = True
         for key, one in list(self._open.items()):
             if one.leader is None and not one.is_put:

@@ -74,9 +74,9 @@ class OwnerActor:
         for name in await asyncio.to_thread(cache.logs_beside, task.command):
             if name.startswith(f"{self._log}-"):
                 await asyncio.to_thread(cache.seal, name)
-        is_again = ray.get_runtime_context().was_current_actor_reconstructed
+        cells_before = task.num_cells if ray.get_runtime_context().was_current_actor_reconstructed else 0
         name = f"{self._log}-{uuid4().hex[:8]}"
-        host = await self._opened.enter_async_context(hosted_owner(folder, name, is_again=is_again))
+        host = await self._opened.enter_async_context(hosted_owner(folder, name, cells_before))
         # As a cell does: a driver that came meanwhile has sealed the log, or is seen here.
         await asyncio.to_thread(cache.read, [task.command])
         if cache.epoch(task.command) != task.driver_epoch:

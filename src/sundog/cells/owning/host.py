@@ -30,20 +30,21 @@ from sundog.cluster.owners import OwnerBook
 from sundog.store.store import Store
 from sundog.store.writer import ResultRow
 
-SETTLE_S = 1.5
-"""All cells that live speak to an owner that was started again within this time: each beats once a second."""
+SETTLE_S = 4.0
+"""An owner that was started again waits no longer for what the cells lead. They have told it after one second mostly;
+one that has not by now, or has nothing to tell, is not worth the others' standing still."""
 
 
 @asynccontextmanager
-async def hosted_owner(folder: Path, log: str, *, is_again: bool = False) -> AsyncIterator[OwnerHost]:
+async def hosted_owner(folder: Path, log: str, cells_before: int = 0) -> AsyncIterator[OwnerHost]:
     """Give an owner whose state lies in a folder, a cache for that at a URL, and who is the one that writes to a log.
-    `is_again`: it takes the place of one that was lost, and cells make calls that it knows nothing of. UserError where
-    another process does, StoreError where the log cannot be written."""
+    `cells_before`: it takes the place of one that was lost, and so many cells make calls that it knows nothing of; 0
+    for the first one. UserError where another process writes there, StoreError where the log cannot be written."""
     store = Store(folder)
     try:
         with store.writing_to(log):
             store.open_writer()
-            yield OwnerHost(store, is_again=is_again)
+            yield OwnerHost(store, cells_before)
     finally:
         store.close()
 
@@ -51,10 +52,11 @@ async def hosted_owner(folder: Path, log: str, *, is_again: bool = False) -> Asy
 class OwnerHost:
     """One owner; a line that loses nothing."""
 
-    def __init__(self, store: Store, *, is_again: bool = False) -> None:
+    def __init__(self, store: Store, cells_before: int = 0) -> None:
         """`store`: its writer is open. What it has is never made again."""
         self._store = store
-        self._book = OwnerBook(uuid4().hex, settled_at_s=self._now_s() + SETTLE_S if is_again else 0.0)
+        settled_at_s = self._now_s() + SETTLE_S if cells_before else 0.0
+        self._book = OwnerBook(uuid4().hex, cells_before, settled_at_s)
         #: By cell, the one that waits for its news.
         self._listeners: dict[str, asyncio.Future[None]] = {}
         self._error: BaseException | None = None
