@@ -246,8 +246,9 @@ def _filled(value: Any, **names: str) -> Any:
     return value
 
 
-def _section(draw: Draw, table: str, relations: list[str]) -> tuple[dict[str, Any], tuple[str, str, str]]:
-    """The source of a table, and what stands for `id`, `a` and `b` in its rows."""
+def _section(draw: Draw, table: str, tables: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, str, str]]:
+    """The source of a table, and what stands for `id`, `a` and `b` in its rows. `tables`: those before it."""
+    relations = [*INPUTS, *tables]
     if relations == ["rows", "others"] and draw(st.booleans()):
         return {"from": "rows"}, _OWN
     # Mostly the table before, so that chains are long.
@@ -257,7 +258,9 @@ def _section(draw: Draw, table: str, relations: list[str]) -> tuple[dict[str, An
         kind = draw(st.sampled_from(list(SOURCES)))
         written, columns = SOURCES[kind]
         section: dict[str, Any] = {kind: _filled(written, s=source, o=other, t=table)}
-        choices = ["leave_out", "mark"] if kind == "collect" and source not in INPUTS else ["leave_out"]
+        # A failed row of a join has no `a`, by which the rows are collected.
+        is_markable = kind == "collect" and source not in INPUTS and "join" not in tables[source]
+        choices = ["leave_out", "mark"] if is_markable else ["leave_out"]
     else:
         kind = draw(st.sampled_from([*QUERIES, *3 * FLOWING]))
         section = {"query": _filled(draw(st.sampled_from(QUERIES[kind])), s=source, o=other)}
@@ -281,15 +284,13 @@ def _add_twin(name: str, twin: str, tables: dict[str, Any], tools: dict[str, Any
 @st.composite
 def flows(draw: Draw) -> Flow:
     """The document of a flow over the inputs `rows` and `others`."""
-    relations = list(INPUTS)
     tables: dict[str, Any] = {}
     tools: dict[str, Any] = {}
     for number in range(draw(st.sampled_from([1, 2, 3, 3, *4 * [4]]))):
         if tables and not draw(st.integers(0, 7)):
             _add_twin(f"t{number - 1}", f"t{number}", tables, tools)
-            relations.append(f"t{number}")
             continue
-        section, columns = _section(draw, f"t{number}", relations)
+        section, columns = _section(draw, f"t{number}", tables)
         table = _Table(f"t{number}", columns)
         for _ in range(draw(st.integers(0, 3))):
             table.add(draw)
@@ -299,7 +300,6 @@ def flows(draw: Draw) -> Flow:
             section["outputs"] = table.outputs(draw)
         tables[table.name] = section
         tools |= table.tools
-        relations.append(table.name)
     flow: dict[str, Any] = {
         "name": "generated",
         "engines": {"local": {"kind": "null"}, "second": {"kind": "null", "model": "second"}},
@@ -309,7 +309,7 @@ def flows(draw: Draw) -> Flow:
         "tables": tables,
     }
     if draw(st.booleans()):
-        flow["results"] = [relations[-1]]
+        flow["results"] = [list(tables)[-1]]
     return flow
 
 
