@@ -220,6 +220,9 @@ from sundog.engines.embedded.openvino_options import OpenVINOOptions
 from sundog.secrets import Secrets
 from tests.engines.conformance import ask_for
 
+# A shell has what it starts in the background ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 async def main():
     engine = OpenVINOKind().open(OpenVINOOptions(model="smollm2-135m", max_kv_tokens=1024), 0, Secrets({}))
     await engine.start()
