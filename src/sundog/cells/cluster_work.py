@@ -94,7 +94,7 @@ async def _cluster_work(
 
     scaling = RunScaling(run.plan, watch_of, starter_of, options.finish_in_s)
     told = ToldFigures(run.plan, run.figures)
-    hub = CellHub(task, options.num_cells, starter, shares, run, tell_listeners, scaling, told)
+    hub = CellHub(task, starter, shares, run, tell_listeners, scaling, told)
     for table in run.plan.tables:
         feeds[table.name] = RemoteFeed(table.name, run.record.run_id, run.store, hub, options.num_cells)
     try:

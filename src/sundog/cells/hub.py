@@ -67,7 +67,6 @@ class CellHub:
     def __init__(
         self,
         task: CellTask,
-        num_cells: int,
         starter: CellStarter,
         shares: RunShares,
         run: WorkedRun,
@@ -77,10 +76,9 @@ class CellHub:
     ) -> None:
         assert run.store.cache is not None, "the state lies at a URL"
         self._task = task
-        self._num_cells = num_cells
         self._starter = starter
         self._shares = shares
-        self._hands = ServerHands(run.plan, num_cells, scaling.watch_of, self._tell_servers)
+        self._hands = ServerHands(run.plan, task.num_cells, scaling.watch_of, self._tell_servers)
         self._scaling = scaling
         self._figures = figures
         self._run = run
@@ -133,7 +131,7 @@ class CellHub:
         await asyncio.to_thread(self._cache.put_scratch, self._task.probe, b"seen by all")
         self._spawn(self._starter.watch())
         self._task = replace(self._task, owners=await self._starter.start_owners(self._task))
-        await asyncio.gather(*(self._start(place) for place in range(self._num_cells)))
+        await asyncio.gather(*(self._start(place) for place in range(self._task.num_cells)))
         self._spawn(self._hands.follow())
         self._spawn(self._tick())
         self._spawn(self._read_often())
