@@ -165,7 +165,8 @@ def test_cells_spend_a_budget_whole_and_never_more(
         assert f"of the run '{world.record.run_id}' is" in world.reached.what
         for cell, _ in world.cells.values():
             cell.let_go()
-        for name in world.cells:
+        # The last one may have come after all was spent.
+        for name in world.cells.keys() & works.keys():
             assert all(isinstance(refusal, LimitRefusal) for refusal in await asyncio.gather(*works[name]))
         for _, limits in world.cells.values():
             limits.close()
