@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +20,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sundog.config import read_config
-from sundog.errors import ConfigError
+from sundog.errors import ConfigError, RunError
 from sundog.ray import cell_actor
-from sundog.ray.cell_actor import installed_here
+from sundog.ray.cell_actor import CellActor, installed_here
 from sundog.ray.on_ray import work_on_ray
 from sundog.ray.options import RayOptions
 from sundog.runtime.figures.report import Report
@@ -169,6 +170,37 @@ def test_the_command_goes_on_elsewhere_when_the_head_and_the_driver_are_lost(
     assert again.returncode == 0, stderr
     assert (tmp_path / "out.jsonl").read_bytes() == expected
     assert len(server.asked) <= NUM_ROWS + 2 * NUM_AT_ONCE
+
+
+@pytest.mark.parametrize("num_lost", [1, 9])
+def test_an_actor_that_is_lost_before_its_cell_begins_is_replaced(
+    cluster: Cluster,
+    server: CountingServer,
+    expected: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_lost: int,
+) -> None:
+    """Its machine goes while the actor is on its way there."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    class Lost(CellActor):
+        def __init__(self) -> None:
+            super().__init__()
+            for number in range(num_lost):
+                with suppress(FileExistsError):
+                    (marks / str(number)).touch(exist_ok=False)
+                    os._exit(1)
+
+    monkeypatch.setattr(cell_actor, "CellActor", Lost)
+    monkeypatch.setattr(cell_actor, "RETRY_S", 0.0)
+    if num_lost == 9:
+        with pytest.raises(RunError, match="a cell could not be started: The actor died"):
+            run(tmp_path, "out.jsonl", num_cells=1)
+    else:
+        run(tmp_path, "out.jsonl")
+        assert (tmp_path / "out.jsonl").read_bytes() == expected
 
 
 def test_other_versions_on_a_node_are_found_before_the_first_call(

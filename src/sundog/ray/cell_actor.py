@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
 from sundog.cells.cell import Cell
 from sundog.cells.messages import CellLine, CellLost, CellNews, CellTask, CellWord
@@ -31,6 +31,9 @@ from sundog.store.segments.storage import ObjectStorage
 
 START_S = 120.0
 """A cell that has not begun after so long has no room on the cluster."""
+MAX_LOST = 3
+"""So many actors that are lost before their cell begins, one after the other, do not end the run."""
+RETRY_S = 1.0
 HEARD_S = 2.0
 """So long is an owner waited for that has to hear that a cell is gone: it may be gone itself."""
 OWNERS_END_S = 60.0
@@ -144,37 +147,49 @@ class RayCells:
     async def start(self, task: CellTask, name: str) -> CellLine:
         """Return the line to a new cell. ConfigError where no cell can work on the cluster's machines, RunError where
         none can be started."""
-        # A cell that is gone is no more: another one takes its place. It has no name, of which Ray would ask the head,
-        # with this loop waiting for as long as that is away.
-        actor = self._class.options(
-            num_cpus=1,
-            max_restarts=0,
-            max_task_retries=0,
-            scheduling_strategy="SPREAD",
-        ).remote()
         try:
             async with asyncio.timeout(START_S):
-                installed, obstacle = await self._head.unless_lost(actor.check.remote(task))
-                if installed != installed_here():
-                    raise ConfigError(
-                        f"a node of the cluster has {installed}, this process {installed_here()}",
-                        hint="install the same versions on all nodes, as by one image",
-                    )
-                if obstacle is not None:
-                    raise obstacle
-                await actor.begin.remote(task, name)
+                return await self._begun(task, name)
         except TimeoutError as error:
-            ray.kill(actor)
             raise RunError(
                 f"the cluster gave no place to a cell in {START_S:.0f} s",
                 hint="each cell needs one CPU: take fewer with --cells, or add nodes",
             ) from error
         except RayError as error:
             raise RunError(f"a cell could not be started: {error}", hint="see the logs of Ray") from error
-        except SundogError:
-            ray.kill(actor)
-            raise
-        return RayLine(actor)
+
+    async def _begun(self, task: CellTask, name: str) -> CellLine:
+        """Until Ray has noticed that a machine is gone, it gives that machine's places away: it is asked again then."""
+        num_lost = 0
+        while True:
+            # A cell that is gone is no more: another one takes its place. It has no name, of which Ray would ask the
+            # head, with this loop waiting for as long as that is away.
+            options = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
+            line = RayLine(self._class.options(**options).remote())
+            try:
+                await self._check(line.actor, task)
+                with suppress(RayActorError):  # whoever hears the cell finds it gone
+                    await line.actor.begin.remote(task, name)
+                return line
+            except RayActorError:
+                num_lost += 1
+                if num_lost > MAX_LOST:
+                    raise
+                await asyncio.sleep(RETRY_S)
+            except BaseException:
+                line.end()
+                raise
+
+    async def _check(self, actor: Any, task: CellTask) -> None:
+        """Raise SundogError where no cell can work in an actor, RayActorError where that is lost."""
+        installed, obstacle = await self._head.unless_lost(actor.check.remote(task))
+        if installed != installed_here():
+            raise ConfigError(
+                f"a node of the cluster has {installed}, this process {installed_here()}",
+                hint="install the same versions on all nodes, as by one image",
+            )
+        if obstacle is not None:
+            raise obstacle
 
 
 def _obstacle(task: CellTask) -> SundogError | None:

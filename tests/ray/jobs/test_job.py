@@ -91,11 +91,12 @@ def test_a_job_outlives_the_command_that_submitted_it(job_server: str, flow: Pat
     assert "is submitted to" in log
     assert first.returncode == 130, rest
     assert "goes on\n  follow it again: the same command\n  stop it: ray job stop" in rest
-    (tmp_path / "go").touch()
     with submit(flow, job_server) as second:
+        assert second.stdout is not None
+        read_until(second.stdout, "runs this command already")
+        (tmp_path / "go").touch()
         log, _ = second.communicate(timeout=END_S)
     assert second.returncode == 0, log
-    assert "runs this command already" in log
     assert "6 done, 0 failed" in log
     [job] = [one for one in JobSubmissionClient(job_server).list_jobs() if one.submission_id]
     assert SECRET not in str(job) + log
