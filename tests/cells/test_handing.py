@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +24,7 @@ from sundog.session.session import plan_session
 from tests.cells.cluster_runs import Machines
 from tests.engines.server import MODEL, Exchange, Server, answer_well, running_server
 from tests.servers.fake_kubernetes import FakeKubernetes
+from tests.waiting import until
 
 NUM_ROWS, MOST = 160, 6
 FLOW = f"""
@@ -78,14 +78,6 @@ def place(cluster: FakeKubernetes, name: str, server: Server, state: str = "read
 
 def num_asked(server: Server) -> int:
     return sum(one.method == "POST" for one in server.exchanges)
-
-
-def until(check: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if check():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it does not come to that")
 
 
 def test_cells_use_the_servers_that_there_are(cluster: FakeKubernetes, tmp_path: Path) -> None:

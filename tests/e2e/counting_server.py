@@ -9,7 +9,7 @@ from threading import Condition
 
 from tests.loopback_server import LoopbackServer, QuietHandler
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

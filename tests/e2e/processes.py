@@ -29,7 +29,7 @@ nodes:
 outputs: {{id: "{{{{ row.id }}}}", text: "{{{{ text.text }}}}", note: "{{{{ note.text }}}}"}}
 """
 NUM_AT_ONCE = 8
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 def write_sending(folder: Path, origin: str, method: str, num_rows: int) -> None:

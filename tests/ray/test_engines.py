@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +26,7 @@ from sundog.session.flow_file import load_plan
 from sundog.session.session import plan_session
 from tests.engines.fake_vllm import flow_text
 from tests.ray.clusters import NUM_NODES
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -75,13 +75,6 @@ def servers_of(folder: Path) -> list[int]:
             if str(folder / "python-with-vllm").encode() in words[:2]:
                 found.append(int(process.name))
     return found
-
-
-def until(check: Callable[[], object], within_s: float = 60.0) -> None:
-    end_s = time.monotonic() + within_s
-    while not check():
-        assert time.monotonic() < end_s, "it does not come to that"
-        time.sleep(0.05)
 
 
 def num_starts(folder: Path) -> int:

@@ -9,9 +9,9 @@ import asyncio
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -56,12 +56,26 @@ def run(folder: Path, output: str, disturb: Disturb | None = None, num_cells: in
     with (
         work_on_ray(RayOptions(num_cells=num_cells), config.state_dir, folder) as work,
         session.open_run(options, work) as opened,
+        ThreadPoolExecutor(1) as beside,
     ):
-        disturbing = threading.Thread(target=disturb or (lambda: None))
-        disturbing.start()
+        disturbing = beside.submit(disturb or (lambda: None))
         report = asyncio.run(opened.execute())
-        disturbing.join()
+        disturbing.result()
     return report
+
+
+def when_all_wait(server: CountingServer, strike: Callable[[], None]) -> Disturb:
+    """Shut the gate of a server; what is returned strikes once all places of its calls wait there, and opens it."""
+    server.shut_gate()
+
+    def disturb() -> None:
+        try:
+            server.wait_for(NUM_AT_ONCE)
+            strike()
+        finally:
+            server.open_gate()
+
+    return disturb
 
 
 @pytest.fixture
@@ -117,14 +131,7 @@ def test_a_cluster_gives_what_one_process_gives(
 def test_what_is_lost_costs_what_was_in_flight(
     cluster: Cluster, server: CountingServer, expected: bytes, tmp_path: Path, strike: Callable[[Cluster], None]
 ) -> None:
-    server.shut_gate()
-
-    def disturb() -> None:
-        server.wait_for(NUM_AT_ONCE)
-        strike(cluster)
-        server.open_gate()
-
-    run(tmp_path, "out.jsonl", disturb)
+    run(tmp_path, "out.jsonl", when_all_wait(server, lambda: strike(cluster)))
     assert (tmp_path / "out.jsonl").read_bytes() == expected
     assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE
 
@@ -136,14 +143,7 @@ def test_no_effect_happens_twice(
 ) -> None:
     """The rows fail of which nobody knows whether their effect has happened."""
     write_sending(tmp_path, server.origin, "POST", NUM_ROWS)
-    server.shut_gate()
-
-    def disturb() -> None:
-        server.wait_for(NUM_AT_ONCE)
-        strike(cluster)
-        server.open_gate()
-
-    report = run(tmp_path, "out.jsonl", disturb)
+    report = run(tmp_path, "out.jsonl", when_all_wait(server, lambda: strike(cluster)))
     assert max(server.by_row.values()) == 1
     assert report.num_done + report.num_failed == NUM_ROWS
     assert 0 < report.num_failed <= NUM_AT_ONCE

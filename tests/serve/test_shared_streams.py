@@ -23,6 +23,7 @@ from sundog.live.shared_answers import SharedAnswers
 from tests.engines.server import Exchange, Server, running_server
 from tests.serve.asking import ask
 from tests.serve.running import Running, running
+from tests.waiting import until
 
 MODEL = "served"
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -277,14 +278,6 @@ def test_a_client_that_leaves_harms_nobody_who_follows(gateway: Running, upstrea
     with ExitStack() as leaving:
         next(streamed(gateway, leaving, seed=2))
     assert upstream.exchanges[-1].is_abandoned.wait(WAIT_S), "nobody wants it any more"
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for what another thread does."""
-    ends_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < ends_s
-        time.sleep(0.005)
 
 
 def test_whoever_came_first_pays_to_the_end_though_it_has_left(gateway: Running, upstream: Server) -> None:

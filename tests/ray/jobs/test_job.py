@@ -20,7 +20,7 @@ from tests.ray.clusters import ray_cluster
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 pytest.importorskip("ray", reason="ray is not installed: pip install 'sundog[ray]'")
 SECRET = "a value that nobody prints"
-END_S = 120
+END_S = 300
 FLOW = """
 name: job
 inputs:

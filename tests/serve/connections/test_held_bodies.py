@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -15,10 +14,10 @@ from sundog.serve.connections.limits import ConnectionLimits
 from tests.serve.asking import Heard, ask
 from tests.serve.connections.raw import all_of, connected, head
 from tests.serve.running import Running, running
+from tests.waiting import until
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 MAX_BYTES = 100_000
-WAIT_S = 10.0
 LIMITS = ConnectionLimits(max_bodies_bytes=MAX_BYTES)
 
 
@@ -42,13 +41,6 @@ def is_refused(heard: Heard) -> bool:
     error = heard.body["error"]
     assert error["type"] == "overloaded_error" if heard.status == 529 else error["code"] == "overloaded"
     return True
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for what the server has not read yet, or not heard of."""
-    ends_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < ends_s
 
 
 def test_bodies_that_are_not_whole_count(server: Running) -> None:
