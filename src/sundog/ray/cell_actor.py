@@ -171,14 +171,12 @@ class RayCells:
                 with suppress(RayActorError):  # whoever hears the cell finds it gone
                     await line.actor.begin.remote(task, name)
                 return line
-            except RayActorError:
-                num_lost += 1
-                if num_lost > MAX_LOST:
-                    raise
-                await asyncio.sleep(RETRY_S)
-            except BaseException:
+            except BaseException as error:
                 line.end()
-                raise
+                num_lost += 1
+                if num_lost > MAX_LOST or not isinstance(error, RayActorError):
+                    raise
+            await asyncio.sleep(RETRY_S)
 
     async def _check(self, actor: Any, task: CellTask) -> None:
         """Raise SundogError where no cell can work in an actor, RayActorError where that is lost."""
