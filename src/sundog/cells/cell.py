@@ -19,7 +19,7 @@ from sundog.cells.handing import CellServers, SetServers
 from sundog.cells.held_parts import HeldPart, HeldParts
 from sundog.cells.mailbox import Mailbox
 from sundog.cells.messages import CellEnded, CellNews, CellSays, CellTask, CellWord, RowsAwaited, StopCell, WorkPart
-from sundog.cells.owning.client import ExchangeClient
+from sundog.cells.owning.client import ExchangeClient, keeping_in
 from sundog.cells.run_scaling import servers_told
 from sundog.cells.sharing import CellShares
 from sundog.cluster.lease_events import CellAsked, DropPart, LeaseEnded, PartSplit, SplitPart
@@ -136,7 +136,9 @@ class Cell:
         )
         store.open_writer()
         try:
-            exchange = ExchangeClient(self._name, task.owners, self._asked.asks) if task.owners else None
+            exchange = None
+            if task.owners:
+                exchange = ExchangeClient(self._name, task.owners, self._asked.asks, keeping_in(store))
             async with (
                 nullcontext() if exchange is None else exchange.talking(),
                 local_work(

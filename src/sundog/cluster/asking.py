@@ -110,6 +110,10 @@ class OwnerAsker:
             self._unsaid, self._releases, self._failures = {}, {}, {}
         return self._batch
 
+    def unsettled(self) -> dict[bytes, bytes]:
+        """Return the values by key that were put, and of which nobody has said that they are safe."""
+        return {key: one.value for key, one in self._wanted.items() if one.state == "puts"}
+
     def beat(self) -> AskerBeat:
         """Return the sign of life."""
         return AskerBeat(0.0, self.cell, self.epoch, self._owner)

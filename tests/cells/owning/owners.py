@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -12,6 +12,7 @@ from typing import Any
 from sundog.cells.owning.client import ExchangeClient
 from sundog.cells.owning.host import OwnerHost, hosted_owner
 from sundog.cells.owning.line import LineLost
+from sundog.cells.owning.packing import stored_of
 from sundog.cluster.asking import OwnerReply
 from sundog.cluster.owner_events import AskerBeat, BatchAsked, NewsAsked
 from sundog.engines.base import Usage
@@ -122,9 +123,16 @@ class TestCell:
     def __init__(self, name: str, line: MemoryLine) -> None:
         self.name = name
         self.line = line
-        self.client = ExchangeClient(name, [line], asks_of_a)
+        #: By key what it has kept itself, and how often.
+        self.kept: dict[bytes, Any] = {}
+        self.num_kept = 0
+        self.client = ExchangeClient(name, [line], asks_of_a, self._keep)
         #: A claim waits for another cell.
         self.waits = asyncio.Event()
+
+    async def _keep(self, values: Mapping[bytes, bytes]) -> None:
+        self.kept.update({key: stored_of(value).value for key, value in values.items()})
+        self.num_kept += len(values)
 
     async def claim(self, key: bytes) -> Any:
         """Return the value, "lead" where the cell leads."""

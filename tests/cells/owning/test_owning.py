@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from sqlite3 import Connection
@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 
 from sundog.cells.owning import talk
-from sundog.cells.owning.client import ExchangeClient
+from sundog.cells.owning.client import ExchangeClient, keeping_in
+from sundog.cells.owning.packing import pack_result
 from sundog.cluster.leases import DEAD_AFTER_S
 from sundog.cluster.owner_events import NewsAsked
 from sundog.errors import CallError, PromptTooLong, StoreError
 from sundog.host.virtual_loop import run_virtually
-from sundog.ir.values.normal_form import decode
+from sundog.ir.values.normal_form import decode, encode
 from sundog.store.segments import sending
 from sundog.store.store import Store
 from sundog.store.totals import NodeTotals, node_totals
-from tests.cells.owning.owners import LOG, PLAN, MemoryLine, OwnerLife, TestCell, asks_of_a, owner_and_cells
+from tests.cells.owning.owners import LOG, PLAN, USAGE, MemoryLine, OwnerLife, TestCell, asks_of_a, owner_and_cells
 from tests.execution.fakes import FakeOperator, World, fails
 from tests.store.segments.storages import Machine
 
@@ -34,6 +35,10 @@ Body = Callable[[OwnerLife, TestCell, TestCell], Coroutine[Any, Any, None]]
 
 class OwnError(CallError):
     """An error of an operator that is installed beside sundog."""
+
+
+async def keeps_nothing(values: Mapping[bytes, bytes]) -> None:
+    raise AssertionError("the owner is never away for long")
 
 
 async def slowly_fails(payload: Any) -> Any:
@@ -71,7 +76,7 @@ def test_cells_of_one_run_make_each_call_once(tmp_path: Path, share: float) -> N
             runs = []
             for number, some in enumerate(rows):
                 line = MemoryLine(owner, number, share)
-                client = ExchangeClient(f"c{number}", [line], asks_of_a)
+                client = ExchangeClient(f"c{number}", [line], asks_of_a, keeps_nothing)
                 await stack.enter_async_context(client.talking())
                 world = World(tmp_path / f"cell-{number}", operator, max_concurrency=8, exchange=client)
                 scope = {"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False}
@@ -176,7 +181,7 @@ def test_equal_calls_that_fail_are_made_once(tmp_path: Path, share: float) -> No
         async with asyncio.timeout(LIMIT_S), AsyncExitStack() as stack:
             runs = []
             for number in (0, 1):
-                client = ExchangeClient(f"c{number}", [MemoryLine(owner, number, share)], asks_of_a)
+                client = ExchangeClient(f"c{number}", [MemoryLine(owner, number, share)], asks_of_a, keeps_nothing)
                 await stack.enter_async_context(client.talking())
                 world = World(tmp_path / f"cell-{number}", operator, exchange=client)
                 scope = {"run_id": "run-1", "is_fresh": False, "repeats_unknown_effects": False}
@@ -341,6 +346,44 @@ def test_an_owner_that_lost_its_log_fails_those_who_wait(tmp_path: Path) -> None
 
     with pytest.raises(StoreError, match="another process has taken over"):
         run_virtually(main(), waits_for_threads=True)
+
+
+def test_a_cell_keeps_what_an_owner_that_is_away_does_not_take(tmp_path: Path) -> None:
+    async def body(owner: OwnerLife, x: TestCell, y: TestCell) -> None:
+        await asyncio.gather(x.claim(K), x.claim(M))
+        await owner.kill()
+        first = asyncio.ensure_future(x.put(K, "1"))
+        await asyncio.sleep(talk.AWAY_AFTER_S - 2 * talk.BEAT_EVERY_S)
+        assert x.kept == {}, "it may be back soon"
+        await asyncio.sleep(4 * talk.BEAT_EVERY_S)
+        second = asyncio.ensure_future(x.put(M, "2"))
+        await asyncio.sleep(4 * talk.BEAT_EVERY_S)
+        assert (x.kept, x.num_kept) == ({K: "1", M: "2"}, 2)
+        await owner.start()
+        assert await asyncio.gather(*[first, second]) == [None, None], "it is told all the same"
+        assert await asyncio.gather(*[y.claim(K), y.claim(M)]) == ["1", "2"]
+
+    two_cells(tmp_path, body)
+
+
+def test_what_a_cell_keeps_lies_in_its_log(tmp_path: Path) -> None:
+    """A value that the store has stays, as whoever has read it may have gone on with it."""
+    here, there = (Machine(f"file://{tmp_path}/shared", tmp_path / name) for name in ("here", "there"))
+
+    async def main(store: Store) -> None:
+        store.open_writer()
+        await store.put(M, "run-1", "a", encode("first"), USAGE, call_s=0.5)
+        values = {K: "1", M: "2"}
+        rows = {key: (key, "run-1", "a", encode(value), 10, 2, 5, 0.5) for key, value in values.items()}
+        await keeping_in(store)({key: pack_result(row) for key, row in rows.items()})
+        store.close_writer()
+
+    with closing(here.store) as store, store.writing_to("run.cell-0"):
+        asyncio.run(main(store))
+    there.state.read(["run.cell-0"])
+    with closing(there.store) as store:
+        assert {row[0]: decode(row[3]) for row in store.result_rows([K, M])} == {K: "1", M: "first"}
+        assert node_totals(store, "run-1")["a"].num_executed == 1
 
 
 def test_an_owner_that_is_away_for_too_long_fails_those_who_wait(tmp_path: Path) -> None:

@@ -7,19 +7,20 @@ again and has them in no store of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from sundog.cells.owning.line import OwnerLine
-from sundog.cells.owning.packing import pack_result, sent_failure, stored_of
-from sundog.cells.owning.talk import OwnerTalk
+from sundog.cells.owning.packing import pack_result, sent_failure, stored_of, unpack_result
+from sundog.cells.owning.talk import KeepValues, OwnerTalk
 from sundog.cluster.kept_values import KeptValues
 from sundog.engines.base import Usage
 from sundog.errors import CallError
 from sundog.ir.physical import CallExec
 from sundog.ir.row_ids import RowRef
 from sundog.operators.base import BoundCall
-from sundog.store.store import Stored
+from sundog.store.store import Store, Stored
+from sundog.store.writer import PUT_RESULT
 
 MAX_KEPT_BYTES = 64 * 2**20
 _PREFIX_BYTES = 8
@@ -36,16 +37,34 @@ def range_of_key(key: bytes, num_owners: int) -> int:
     return int.from_bytes(key[:_PREFIX_BYTES], "big") * num_owners >> 8 * _PREFIX_BYTES
 
 
+def keeping_in(store: Store) -> KeepValues:
+    """Return what keeps values in a store and its log, but for those that it has. They are not counted as executed: an
+    owner that comes back does that."""
+
+    async def keep(values: Mapping[bytes, bytes]) -> None:
+        known = {row[0] for row in store.result_rows([*values])}
+        rows = [unpack_result(key, value) for key, value in values.items() if key not in known]
+        await store.write(*((PUT_RESULT, row) for row in rows))
+
+    return keep
+
+
 class ExchangeClient:
     """A CallExchange of one cell with the owners of its run."""
 
     def __init__(
-        self, cell: str, lines: Sequence[OwnerLine], asks: AsksOwner, max_kept_bytes: int = MAX_KEPT_BYTES
+        self,
+        cell: str,
+        lines: Sequence[OwnerLine],
+        asks: AsksOwner,
+        keep: KeepValues,
+        max_kept_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
         """`cell`: a name that no other process of the run has had. `lines`: one for each owner, in their order.
-        `asks`: says which calls other cells may want. `max_kept_bytes`: of values in memory."""
+        `asks`: says which calls other cells may want. `keep`: keeps what an owner that is away does not take.
+        `max_kept_bytes`: of values in memory."""
         self._asks = asks
-        self._talks = [OwnerTalk(cell, line) for line in lines]
+        self._talks = [OwnerTalk(cell, line, keep) for line in lines]
         self._kept = KeptValues(max_kept_bytes)
 
     @asynccontextmanager

@@ -7,7 +7,7 @@ has come meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from sundog.cells.owning.line import LineLost, OwnerLine
@@ -23,20 +23,28 @@ AGAIN_AFTER_S = 0.2
 GATHER_S = 0.1
 """What is said within this time after a batch was answered goes in one batch, and so do the news: little beside a call
 of a model, and a message costs both sides more than the keys in it."""
+AWAY_AFTER_S = 5.0
+"""The cell keeps itself what it tells an owner that has said nothing for so long: with its driver an owner is gone for
+good, and cells of other machines work on for a while."""
 PATIENCE_S = 300.0
 """The cell ends where its owner is away for so long."""
+KeepValues = Callable[[Mapping[bytes, bytes]], Awaitable[None]]
+"""Keeps values by key in the cell's own log. StoreError where it cannot."""
 
 
 class OwnerTalk:
     """One cell with one owner. A key has one claim or put at a time."""
 
-    def __init__(self, cell: str, line: OwnerLine) -> None:
+    def __init__(self, cell: str, line: OwnerLine, keep: KeepValues) -> None:
         self._line = line
+        self._keep = keep
         self._asker = OwnerAsker(cell)
         self._has_said = asyncio.Event()
         self._waiting: dict[bytes, asyncio.Future[bytes | None]] = {}
         self._on_wait: dict[bytes, Callable[[], None]] = {}
         self._heard_at_s = 0.0
+        #: The keys that were kept here since the owner was last heard.
+        self._kept: set[bytes] = set()
         self._error: Exception | None = None
 
     async def claim(self, key: bytes, on_wait: Callable[[], None]) -> bytes | None:
@@ -70,7 +78,7 @@ class OwnerTalk:
     async def run(self) -> None:
         """Talk until this is cancelled. An owner that fails, or does not answer, fails all that wait for it."""
         self._heard_at_s = self._now_s()
-        tasks = [asyncio.ensure_future(one()) for one in (self._ask, self._listen, self._beat)]
+        tasks = [asyncio.ensure_future(one()) for one in (self._ask, self._listen, self._beat, self._bridge)]
         try:
             await asyncio.gather(*tasks)
         except Exception as error:  # nobody else would hear of it, and they would wait for ever
@@ -118,6 +126,18 @@ class OwnerTalk:
         while True:
             await self._hear(partial(self._line.beat, self._asker.beat()), ANSWER_S)
             await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _bridge(self) -> None:
+        """Keep here what the owner does not take, until it is heard again."""
+        while True:
+            await asyncio.sleep(BEAT_EVERY_S)
+            if self._now_s() - self._heard_at_s < AWAY_AFTER_S:
+                self._kept.clear()
+                continue
+            values = {key: value for key, value in self._asker.unsettled().items() if key not in self._kept}
+            if values:
+                await self._keep(values)
+                self._kept.update(values)
 
     async def _hear(self, say: Callable[[], Awaitable[Sequence[OwnerReply]]], within_s: float) -> bool:
         """Say something and take the reply in; gives False where one of them was lost."""
