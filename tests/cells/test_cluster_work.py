@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sundog.cells import hub
+from sundog.cells import cell, hub
 from sundog.cells.messages import CellWord, WorkPart
+from sundog.cells.owning import client, talk
+from sundog.cells.owning.packing import unpack_result
 from sundog.cells.remote_feed import BucketRows
 from sundog.config import Config, environment_secrets
 from sundog.errors import RunStopped
@@ -21,10 +23,12 @@ from sundog.session.choices import PlanChoices
 from sundog.session.flow_file import load_plan
 from sundog.session.machines import OnCluster
 from sundog.session.session import plan_session
+from sundog.store.store import Store
 from tests.cells.cluster_runs import Machines
 from tests.cells.threads import ThreadLine
 from tests.e2e.counting_server import CountingServer
 from tests.e2e.processes import NUM_AT_ONCE, write_sending
+from tests.waiting import until
 
 NUM_ROWS = 60
 
@@ -108,6 +112,40 @@ def test_a_cell_that_is_silent_is_replaced(
         server.open_gate()
 
     _, output = machines.run(machines.work, silence)
+    assert output == expected
+    assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE
+
+
+def test_what_cells_have_done_is_found_where_owners_are_lost_with_them(
+    machines: Machines, server: CountingServer, expected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They work on for a while after their owners are gone, and nobody else is told of what they have done."""
+    monkeypatch.setattr(talk, "AWAY_AFTER_S", 0.5)
+    monkeypatch.setattr(talk, "BEAT_EVERY_S", 0.1)
+    kept: set[bytes] = set()
+
+    def keeping_in(store: Store) -> talk.KeepValues:
+        keep = client.keeping_in(store)
+
+        async def keep_and_tell(values: Mapping[bytes, bytes]) -> None:
+            await keep(values)
+            kept.update(key for key, value in values.items() if unpack_result(key, value)[2] == "send")
+
+        return keep_and_tell
+
+    monkeypatch.setattr(cell, "keeping_in", keeping_in)
+    server.shut_gate()
+
+    def lose(stop: Callable[[], None]) -> None:
+        server.wait_for(NUM_AT_ONCE)
+        for owner in machines.starter.owners:
+            owner.unheard.update(machines.starter.lines)
+        server.open_gate()
+        until(lambda: len(server.asked) > 2 * NUM_AT_ONCE and len(kept) >= len(server.asked))
+        for line in list(machines.starter.lines.values()):
+            line.is_cut = True
+
+    _, output = machines.run(machines.work, lose)
     assert output == expected
     assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE
 

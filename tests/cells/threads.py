@@ -13,7 +13,7 @@ from uuid import uuid4
 from sundog.cells.cell import Cell
 from sundog.cells.messages import CellLine, CellLost, CellNews, CellTask, CellWord
 from sundog.cells.owning.host import OwnerHost, hosted_owner
-from sundog.cells.owning.line import OwnerLine
+from sundog.cells.owning.line import LineLost, OwnerLine
 from sundog.cluster.asking import OwnerReply
 from sundog.cluster.owner_events import AskerBeat, BatchAsked, NewsAsked
 from sundog.execution.calls.guard import run_loop
@@ -50,7 +50,8 @@ class ThreadLine:
 
 
 class ThreadOwner:
-    """An owner in a thread with a loop of its own, and the line to it."""
+    """An owner in a thread with a loop of its own, and the line to it. `unheard`: the cells that do not
+    reach it any more."""
 
     def __init__(self, folder: Path, log: str) -> None:
         self._folder = folder
@@ -58,17 +59,21 @@ class ThreadOwner:
         self._begun: Future[OwnerHost] = Future()
         self._is_over = asyncio.Event()
         self.num_asked = 0
+        self.unheard: set[str] = set()
         threading.Thread(target=lambda: asyncio.run(self._live()), name="owner", daemon=True).start()
         self._host = self._begun.result(10)
 
     async def ask(self, batch: BatchAsked) -> Sequence[OwnerReply]:
         self.num_asked += len(batch.claims)
+        self._reach(batch.cell)
         return await self._there(self._host.ask(batch))
 
     async def listen(self, asked: NewsAsked, timeout_s: float) -> Sequence[OwnerReply]:
+        self._reach(asked.cell)
         return await self._there(self._host.listen(asked, timeout_s))
 
     async def beat(self, beat: AskerBeat) -> Sequence[OwnerReply]:
+        self._reach(beat.cell)
         return await self._there(self._host.beat(beat))
 
     async def gone(self, cell: str) -> None:
@@ -80,6 +85,10 @@ class ThreadOwner:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._is_over.set)
         self._ended.result(30)
+
+    def _reach(self, cell: str) -> None:
+        if cell in self.unheard:
+            raise LineLost
 
     async def _there(self, said: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(said, self._loop))

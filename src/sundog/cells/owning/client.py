@@ -44,7 +44,7 @@ def keeping_in(store: Store) -> KeepValues:
     async def keep(values: Mapping[bytes, bytes]) -> None:
         known = {row[0] for row in store.result_rows([*values])}
         rows = [unpack_result(key, value) for key, value in values.items() if key not in known]
-        await store.write(*((PUT_RESULT, row) for row in rows))
+        await store.write(*((PUT_RESULT, row) for row in rows), awaits_log=True)
 
     return keep
 

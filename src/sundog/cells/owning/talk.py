@@ -23,7 +23,7 @@ AGAIN_AFTER_S = 0.2
 GATHER_S = 0.1
 """What is said within this time after a batch was answered goes in one batch, and so do the news: little beside a call
 of a model, and a message costs both sides more than the keys in it."""
-AWAY_AFTER_S = 5.0
+AWAY_AFTER_S = 2.0
 """The cell keeps itself what it tells an owner that has said nothing for so long: with its driver an owner is gone for
 good, and cells of other machines work on for a while."""
 PATIENCE_S = 300.0
