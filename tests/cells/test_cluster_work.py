@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sundog.cells import cell, hub
+from sundog.cells.cell import MIN_ROWS_AHEAD
 from sundog.cells.messages import CellWord, WorkPart
 from sundog.cells.owning import client, talk
 from sundog.cells.owning.packing import unpack_result
@@ -31,8 +32,6 @@ from tests.e2e.processes import NUM_AT_ONCE, write_sending
 from tests.waiting import until
 
 NUM_ROWS = 60
-ROWS_OF_A_CELL = 20
-"""A cell that is taken for dead goes on with no more than these until it finds its log closed."""
 
 
 @pytest.fixture
@@ -77,8 +76,8 @@ def test_a_finished_run_is_known_to_all(machines: Machines, server: CountingServ
 def test_a_cell_that_is_lost_costs_what_it_had_in_flight(
     machines: Machines, server: CountingServer, expected: bytes, tmp_path: Path, method: str
 ) -> None:
-    """Its thread goes on, as a machine does that only the network has lost, and it writes nothing more. An effect that
-    it had begun is not made again: its row fails, as after a kill."""
+    """Its thread goes on with its rows until it finds its log closed, as a machine does that only the network has lost.
+    An effect that it had begun is not made again: its row fails, as after a kill."""
     write_sending(tmp_path, server.origin, method, NUM_ROWS)
     server.shut_gate()
 
@@ -94,7 +93,7 @@ def test_a_cell_that_is_lost_costs_what_it_had_in_flight(
     assert report.num_done + report.num_failed == NUM_ROWS
     if method == "GET":
         assert output == expected
-        assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE + ROWS_OF_A_CELL
+        assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE + MIN_ROWS_AHEAD
     else:
         assert 0 < report.num_failed <= NUM_AT_ONCE
         assert max(server.by_row.values()) == 1
@@ -115,7 +114,7 @@ def test_a_cell_that_is_silent_is_replaced(
 
     _, output = machines.run(machines.work, silence)
     assert output == expected
-    assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE + ROWS_OF_A_CELL
+    assert len(server.asked) <= NUM_ROWS + NUM_AT_ONCE + MIN_ROWS_AHEAD
 
 
 def test_what_cells_have_done_is_found_where_owners_are_lost_with_them(
